@@ -1,0 +1,25 @@
+"""What the command line tools share."""
+
+from .checkpoint import check_checkpoint
+from .config import (
+    add_common_arguments,
+    apply_amp,
+    apply_resume,
+    apply_tta,
+    apply_visualization,
+    complete_dataloaders,
+    read_config,
+)
+from .runner import build_runner
+
+__all__ = [
+    "add_common_arguments",
+    "apply_amp",
+    "apply_resume",
+    "apply_tta",
+    "apply_visualization",
+    "build_runner",
+    "check_checkpoint",
+    "complete_dataloaders",
+    "read_config",
+]

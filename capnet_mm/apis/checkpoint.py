@@ -1,0 +1,69 @@
+"""Looking at a checkpoint before a run is started on it."""
+
+import os
+import pickle
+from urllib.parse import urlparse
+
+import torch
+
+
+def check_checkpoint(path: str) -> str:
+    """Make sure that a checkpoint can be read and holds plain weights.
+
+    MMEngine reads it only after it has set up the run; here nothing has been written
+    yet. A web address is downloaded first, because MMEngine reads downloads without
+    ``weights_only``.
+
+    Args:
+        path (str): A file, or a web address; MMEngine's other schemes (``s3://``,
+            ``open-mmlab://``, …) are left to MMEngine.
+
+    Returns:
+        str: The file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or is refused because it holds more than
+            plain weights: reading it could run code.
+    """
+    scheme = urlparse(path).scheme
+    if scheme in ("http", "https"):
+        path = _download(path)
+    elif "://" in path:
+        return path
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"There is no checkpoint {path} (looked for in {os.getcwd()})."
+        )
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"The checkpoint {path} was refused because it isn't plain weights: it "
+            "carries objects that could run code when they are read. Use one that "
+            f"holds tensors and plain data only. PyTorch says: {_reason(error)}"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"The checkpoint {path} cannot be read: it is truncated, or no checkpoint "
+            f"at all ({error})."
+        ) from error
+    return path
+
+
+def _download(url: str) -> str:
+    folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+    path = os.path.join(folder, os.path.basename(urlparse(url).path))
+    if not os.path.isfile(path):
+        os.makedirs(folder, exist_ok=True)
+        # Written beside and moved when complete, so that processes may race.
+        torch.hub.download_url_to_file(url, path, progress=False)
+    return path
+
+
+def _reason(error: Exception) -> str:
+    """The line of PyTorch's long message that names the object."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "GLOBAL" in line or "reduce" in line]
+    return (named or lines or ["no reason"])[0][:200]

@@ -1,0 +1,175 @@
+"""What current PyTorch needs beside MMEngine and MMPretrain, in one place.
+
+Each function says why it is there, does nothing where it isn't needed, and may be
+called any number of times. None of them ever turns ``weights_only`` off.
+"""
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+# Schemas live as long as the library that defines them.
+_operator_schemas: list[torch.library.Library] = []
+
+
+def prepare() -> None:
+    """Everything that must be in place before MMPretrain is imported.
+
+    Called by ``import capnet_mm``, ahead of its own subpackages.
+    """
+    import_torchvision()
+    allow_mmengine_checkpoints()
+    refuse_code_in_checkpoints()
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also where its compiled operators cannot be loaded.
+
+    torchvision's wheel for CUDA beside PyTorch for CPU (what a plain ``pip install``
+    may give) cannot load its library of operators. It goes on without, but then
+    describes the shapes of two of them (``nms`` and ``qnms``), and PyTorch raises
+    "operator torchvision::nms does not exist". Their mere schemas are enough for
+    the import. Nothing here or in MMPretrain's classification calls them; who does
+    is told that they have no kernel.
+
+    Raises:
+        RuntimeError: torchvision cannot be imported for another reason.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        schemas = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            schemas.define(
+                f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+        _operator_schemas.append(schemas)
+        # Python keeps the submodules that came before the failure, which would be
+        # mixed with those of the second attempt.
+        for module in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
+            del sys.modules[module]
+        import torchvision  # noqa: F401
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Tell PyTorch which types beside tensors MMEngine's checkpoints hold.
+
+    From version 2.6 on PyTorch reads only tensors and plain containers unless told
+    otherwise, and MMEngine's own checkpoints do not pass: the message hub holds
+    ``HistoryBuffer`` with numpy arrays, metrics are numpy scalars, and a one-cycle
+    schedule holds a reference to its own method. These are listed here one by one,
+    all of them data. Files written under numpy 1 name the module ``numpy.core``,
+    those of numpy 2 ``numpy._core``; each numpy reads both.
+    """
+    multiarray = (getattr(np, "_core", None) or np.core).multiarray
+    numbers = "? b B h H i I l L q Q e f d".split()  # bool, integers, floats
+    dtypes = {type(np.dtype(code)) for code in (*numbers, "U")}
+    allowed: list[type | Callable | tuple[Callable, str]] = [
+        HistoryBuffer,
+        OneCycleParamScheduler,
+        (_get_known_method, "builtins.getattr"),
+        np.ndarray,
+        np.dtype,
+        *sorted(dtypes, key=lambda dtype: dtype.__name__),
+    ]
+    for core in ("numpy._core", "numpy.core"):
+        allowed += [
+            (multiarray.scalar, f"{core}.multiarray.scalar"),
+            (multiarray._reconstruct, f"{core}.multiarray._reconstruct"),
+        ]
+    torch.serialization.add_safe_globals(allowed)
+
+
+# The methods that MMEngine's objects hold references to, and so write into files.
+_KNOWN_METHODS: dict[type, tuple[str, ...]] = {
+    HistoryBuffer: ("min", "max", "mean", "current"),
+    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+}
+
+
+def _get_known_method(owner: type, name: str) -> Callable:
+    """Stands for ``getattr`` in checkpoints, which pickle uses to refer to methods.
+
+    The real one would let a file reach any attribute of anything, and from there
+    code; this one knows a handful of methods.
+    """
+    for known, names in _KNOWN_METHODS.items():
+        if owner is known and name in names:
+            return getattr(owner, name)
+    raise pickle.UnpicklingError(
+        f"The file refers to {name!r} of {owner!r}, which a checkpoint does not need."
+    )
+
+
+def refuse_code_in_checkpoints() -> None:
+    """Undo the fall-back of onedl-mmengine, which runs code that PyTorch refused.
+
+    The community fork answers a checkpoint that ``weights_only=True`` refuses by
+    reading it again with ``weights_only=False``. MMEngine itself does not, and has
+    no such function.
+    """
+    from mmengine.runner import checkpoint
+
+    if hasattr(checkpoint, "_safe_torch_load"):
+        checkpoint._safe_torch_load = _load_plain
+
+
+def _load_plain(file, map_location=None, weights_only=None):
+    """``torch.load`` with ``weights_only=True``, unless the caller says otherwise."""
+    weights_only = True if weights_only is None else weights_only
+    return torch.load(file, map_location=map_location, weights_only=weights_only)
+
+
+def init_cpu_distributed(cfg: Config) -> None:
+    """Join the processes of ``torchrun`` on a machine without accelerator.
+
+    MMEngine's launcher selects a CUDA device first, which fails where there is
+    none, and hands ``device_ids`` to DistributedDataParallel, which refuses them for
+    a model on CPU. So the process group (gloo) is made here, before the runner, and
+    the wrapper is told that there are no devices. Called by the tools alone:
+    importing a package should not start a process group.
+
+    Args:
+        cfg (Config): The run; changed in place. Only ``launcher='pytorch'`` (and no
+            accelerator) has an effect.
+
+    Raises:
+        ValueError: The process was not started by ``torchrun`` or the like.
+    """
+    if cfg.get("launcher") != "pytorch" or get_device() != "cpu":
+        return
+    missing = [
+        name
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    if missing:
+        raise ValueError(
+            f"--launcher pytorch needs the environment variables {missing}, which "
+            "torchrun sets: start with tools/dist_train.sh or tools/dist_test.sh."
+        )
+    wrapper = cfg.get("model_wrapper_cfg") or {}
+    wrapper.setdefault("type", "MMDistributedDataParallel")
+    wrapper.setdefault("device_ids", None)
+    wrapper.setdefault("broadcast_buffers", False)
+    wrapper.setdefault(
+        "find_unused_parameters", cfg.get("find_unused_parameters", False)
+    )
+    cfg.model_wrapper_cfg = wrapper
+    if not torch.distributed.is_initialized():
+        options = cfg.get("env_cfg", {}).get("dist_cfg", {})
+        timeout = options.get("timeout")
+        torch.distributed.init_process_group(
+            "gloo", timeout=timedelta(seconds=timeout) if timeout else None
+        )

@@ -1,0 +1,127 @@
+"""Names of classes: as lists write them, and as people write them in prompts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+# PASCAL VOC writes names as one word, and some as British or dated words. CLIP
+# read captions: these are the words that captions use (COCO's names for the same
+# things).
+_READABLE = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
+
+def readable_name(name: str) -> str:
+    """Turn a class name into the words that a person would write.
+
+    Args:
+        name (str): A name as a list of classes has it.
+
+    Returns:
+        str: VOC's compact names in full, underscores as spaces, all else as is.
+
+    Examples:
+        >>> readable_name("diningtable")
+        'dining table'
+        >>> readable_name("traffic_light")
+        'traffic light'
+    """
+    if name in _READABLE:
+        return _READABLE[name]
+    return " ".join(name.replace("_", " ").split())
+
+
+def check_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
+    """Check a list of class names.
+
+    Args:
+        names (Sequence[str]): Names of the classes.
+        source (str): Where they come from, for the error message.
+
+    Returns:
+        tuple[str, ...]: The same names.
+
+    Raises:
+        ValueError: No name at all, an empty one, or one that is there twice.
+    """
+    if not names:
+        raise ValueError(f"No class names in {source}: at least one is needed.")
+    first_seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(
+                f"Class {index} of {source} has no name (found {name!r}): every "
+                "class needs a non-empty string."
+            )
+        if name in first_seen:
+            raise ValueError(
+                f"Classes {first_seen[name]} and {index} of {source} have the same "
+                f"name {name!r}: names must differ."
+            )
+        first_seen[name] = index
+    return tuple(names)
+
+
+def read_class_names(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read a file of class names.
+
+    One class a line; the number of the line, counted from 0, is the label. After
+    a tab may follow the name to use in prompts; without it
+    :func:`readable_name` makes one::
+
+        person
+        tvmonitor<TAB>television
+
+    Args:
+        path (str | Path): The file, in UTF-8.
+
+    Returns:
+        tuple[tuple[str, ...], tuple[str, ...]]: The names, and the names for
+        prompts, of the C classes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is empty, a line is empty or has more than two
+            columns, or a name is there twice; the message names file and line.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no classes file {path}: expected a text file with one class "
+            "name a line (or give the names themselves: classes=('cat', 'dog', …))."
+        )
+    try:
+        # "-sig": editors on Windows put a byte order mark before the first name.
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Classes file {path} is not UTF-8 text: {error}.") from error
+    if not lines:
+        raise ValueError(f"Classes file {path} is empty: expected one name a line.")
+
+    line_of: dict[str, int] = {}
+    prompt_names = []
+    for number, line in enumerate(lines, start=1):
+        name, *rest = (column.strip() for column in line.split("\t"))
+        if not name:
+            raise ValueError(
+                f"{path}, line {number} is empty: the number of the line is the "
+                "label, so a name cannot be left out."
+            )
+        if len(rest) > 1 or rest == [""]:
+            raise ValueError(
+                f"{path}, line {number}: expected 'name' or "
+                f"'name<TAB>name for prompts', got {line!r}."
+            )
+        if name in line_of:
+            raise ValueError(
+                f"{path}, line {number}: class {name!r} is already on line "
+                f"{line_of[name]}; names must differ."
+            )
+        line_of[name] = number
+        prompt_names.append(rest[0] if rest else readable_name(name))
+    return tuple(line_of), tuple(prompt_names)

@@ -1,0 +1,354 @@
+"""Datasets given as a list of images with their labels."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.fileio import exists, get_file_backend, join_path
+from mmengine.logging import print_log
+from mmengine.utils import is_abs
+from mmpretrain.datasets.base_dataset import expanduser
+from mmpretrain.datasets.multi_label import MultiLabelDataset
+from mmpretrain.registry import DATASETS
+
+from capnet_mm.evaluation.frequency_groups import frequency_groups
+
+from .class_names import check_class_names, read_class_names, readable_name
+from .list_files import is_json, read_image_list, read_json_classes
+from .transforms.loading import CorruptImageError, LoadImage
+
+_CORRUPT_IMAGES = ("raise", "skip")
+
+
+@DATASETS.register_module()
+class ImageListDataset(MultiLabelDataset):
+    """Images with any number of labels each, from a list; knows its long tail.
+
+    The list is either text, one image a line with its labels as numbers from 0 ::
+
+        JPEGImages/2008_000059.jpg 7 9
+        JPEGImages/2008_000062.jpg 3
+        JPEGImages/2008_000064.jpg
+
+    (an image without labels is kept: it is a negative of every class), or a
+    ``.json`` file as :class:`mmpretrain.datasets.MultiLabelDataset` reads it, with
+    ``metainfo`` and ``data_list``. The layout that the defaults expect::
+
+        data_root
+        ├── classes.txt      # one class name a line
+        ├── train.txt
+        ├── val.txt
+        └── …                # images, at the paths that the lists give
+
+    What the rest of the method needs to know of the data is stated here once and
+    travels as ``metainfo``:
+
+    - ``classes`` (tuple[str]): names of the C classes.
+    - ``prompt_names`` (tuple[str]): the names for prompts ("dining table").
+    - ``class_counts`` (tuple[int]): n_c, number of training images with class c.
+    - ``num_images`` (int): N, number of training images.
+    - ``groups`` (dict[str, tuple[int]]): classes in ``head``, ``medium``, ``tail``.
+
+    The first two are there always, the others after :meth:`full_init`. A test set
+    knows them only if told its training list by ``train_ann_file``: counted on the
+    test images, the groups would be wrong.
+
+    Args:
+        ann_file (str, optional): The list; relative to ``data_root``. May be left
+            out by a subclass that states ``TRAIN_LIST`` and ``TEST_LIST``.
+        classes (str | Sequence[str], optional): File of class names relative to
+            ``data_root`` (see :func:`~capnet_mm.datasets.read_class_names`), or the
+            names. Defaults to None: ``METAINFO`` of the class, else the metainfo
+            of a JSON list, else the file ``classes.txt``.
+        data_root (str): Folder that lists and images are in. Defaults to ''.
+        data_prefix (str | dict): Folder, inside ``data_root``, that the paths in
+            the list start from. Defaults to ''.
+        train_ann_file (str, optional): The list that the class counts and groups
+            come from; only the list is read, not its images. Defaults to None: a
+            training set counts its own images, a test set knows no counts (a
+            subclass with a ``TRAIN_LIST``: those of that).
+        head_threshold (int): Smallest count of a head class. Defaults to 100.
+        tail_threshold (int): Smallest count that is no longer tail. Defaults to 20.
+        corrupt_images (str): 'raise' stops at an image that cannot be decoded.
+            'skip' trains with a random other image in its place, logs it once, and
+            lists it in :attr:`skipped_images`; needs :class:`LoadImage` in the
+            pipeline. A test set stops always. Defaults to 'raise'.
+        check_images (bool): Whether to look, when loading the list, that every
+            image file is there. Defaults to True.
+        metainfo (dict, optional): Overrides; ``prompt_names`` can be given here.
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.MultiLabelDataset`.
+
+    Raises:
+        FileNotFoundError: Data root, list, classes file or images are missing.
+        ValueError: Something in a list or in the classes file is wrong (the message
+            names file and line), or an argument is.
+
+    Examples:
+        >>> train = ImageListDataset("train.txt", data_root="data/animals")
+        >>> train.metainfo["class_counts"][:3], train.metainfo["groups"]["tail"]
+        ((6, 16, 24), (0, 1, 6, 10, 13))
+        >>> val = ImageListDataset(
+        ...     "val.txt",
+        ...     data_root="data/animals",
+        ...     train_ann_file="train.txt",
+        ...     test_mode=True,
+        ... )
+        >>> val.metainfo["num_images"] == len(train)
+        True
+    """
+
+    # Names of the official lists, for subclasses that have such.
+    TRAIN_LIST: str | None = None
+    TEST_LIST: str | None = None
+
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        classes: str | Sequence[str] | None = None,
+        data_root: str = "",
+        data_prefix: str | dict = "",
+        train_ann_file: str | None = None,
+        head_threshold: int = 100,
+        tail_threshold: int = 20,
+        corrupt_images: str = "raise",
+        check_images: bool = True,
+        metainfo: dict | None = None,
+        test_mode: bool = False,
+        lazy_init: bool = False,
+        **kwargs,
+    ) -> None:
+        if corrupt_images not in _CORRUPT_IMAGES:
+            raise ValueError(
+                f"corrupt_images={corrupt_images!r} is unknown: expected one of "
+                f"{_CORRUPT_IMAGES}."
+            )
+        data_root = expanduser(data_root) or ""
+        if data_root and not exists(data_root):
+            raise FileNotFoundError(
+                f"There is no data root {data_root}: set `data_root` to the folder "
+                "that holds your lists and images."
+            )
+        ann_file = ann_file or (self.TEST_LIST if test_mode else self.TRAIN_LIST)
+        if not ann_file:
+            raise ValueError("`ann_file` is missing: name the list of the images.")
+        if train_ann_file is None and test_mode:
+            train_ann_file = self.TRAIN_LIST
+        frequency_groups((), head_threshold, tail_threshold)  # check them at once
+        self.corrupt_images = corrupt_images
+        self.check_images = check_images
+        self.head_threshold = head_threshold
+        self.tail_threshold = tail_threshold
+        self.train_ann_file = _in_root(train_ann_file, data_root)
+        self._skipped = _shared_flags(0)
+
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=self._complete_metainfo(metainfo, classes, ann_file, data_root),
+            data_root=data_root,
+            data_prefix=data_prefix,
+            test_mode=test_mode,
+            lazy_init=True,  # the checks below come first
+            **kwargs,
+        )
+        if "img_path" not in self.data_prefix:
+            raise ValueError(
+                f"data_prefix={data_prefix!r}: expected a folder, or a dict with the "
+                "key 'img_path'."
+            )
+        self._check_loader()
+        if not lazy_init:
+            self.full_init()
+
+    @property
+    def skipped_images(self) -> list[str]:
+        """Paths of the images that training left out because they are corrupt.
+
+        Each is there once, however often it was met and in whichever worker
+        process of the data loader.
+        """
+        return [
+            self.get_data_info(index)["img_path"]
+            for index in self._skipped.nonzero().flatten().tolist()
+        ]
+
+    def full_init(self) -> None:
+        """Load the list; count classes and group them."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        self._count_classes()
+
+    def load_data_list(self) -> list[dict]:
+        """Read and check the list.
+
+        Returns:
+            list[dict]: ``img_path`` (with data root and prefix) and ``gt_label``
+            (list of int, sorted, maybe empty) of every image.
+        """
+        data_list = read_image_list(self.ann_file, len(self.CLASSES))
+        for data_info in data_list:
+            data_info["img_path"] = join_path(self.img_prefix, data_info["img_path"])
+        if self.check_images:
+            self._check_images_exist(data_list)
+        return data_list
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Run the pipeline on one image.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            dict | None: What the pipeline gives; None, upon which
+            ``__getitem__`` takes another image, for a corrupt image in training with
+            ``corrupt_images='skip'``.
+        """
+        try:
+            return super().prepare_data(idx)
+        except CorruptImageError as error:
+            if self.test_mode or self.corrupt_images == "raise":
+                raise
+            self._record_skipped(idx, error)
+            return None
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
+        """Keep some of the images only; counts follow (see ``train_ann_file``)."""
+        super().get_subset_(indices)
+        self._count_classes()
+
+    def get_subset(self, indices: Sequence[int] | int) -> "ImageListDataset":
+        """A dataset of some of the images; counts follow as in a new dataset."""
+        subset = super().get_subset(indices)
+        subset._count_classes()
+        return subset
+
+    def extra_repr(self) -> list[str]:
+        """What ``repr`` says beyond MMPretrain's."""
+        body = super().extra_repr()
+        if "groups" in self._metainfo:
+            sizes = [f"{k} {len(v)}" for k, v in self._metainfo["groups"].items()]
+            body.append(f"Groups of classes: \t{', '.join(sizes)}")
+        return body
+
+    def __setstate__(self, state: dict) -> None:
+        """Share the flags of skipped images again."""
+        # A copy (deepcopy, pickle) has its flags in ordinary memory, where what a
+        # worker writes would be lost. Sent to a worker, they are shared already,
+        # and this does nothing.
+        self.__dict__.update(state)
+        self._skipped.share_memory_()
+
+    def _complete_metainfo(
+        self,
+        metainfo: dict | None,
+        classes: str | Sequence[str] | None,
+        ann_file: str,
+        data_root: str,
+    ) -> dict:
+        """Add ``classes`` and ``prompt_names``, from wherever they are stated."""
+        metainfo = dict(metainfo or {})
+        ann_file = _in_root(ann_file, data_root)
+        classes = metainfo.pop("classes", classes)
+        prompt_names = None
+        if classes is None:
+            classes = self.METAINFO.get("classes")
+            prompt_names = self.METAINFO.get("prompt_names")
+
+        if classes is None and is_json(ann_file):
+            names, prompt_names = read_json_classes(ann_file)
+            names = check_class_names(names, ann_file)
+        elif classes is None or isinstance(classes, str):
+            path = _in_root(classes or "classes.txt", data_root)
+            names, prompt_names = read_class_names(path)
+        else:
+            names = check_class_names(classes, "`classes`")
+
+        prompt_names = metainfo.get("prompt_names", prompt_names)
+        if prompt_names is None:
+            prompt_names = [readable_name(name) for name in names]
+        if len(prompt_names) != len(names):
+            raise ValueError(
+                f"There are {len(names)} classes but {len(prompt_names)} prompt_names: "
+                "give one for each class, in the same order."
+            )
+        return {**metainfo, "classes": names, "prompt_names": tuple(prompt_names)}
+
+    def _check_loader(self) -> None:
+        if self.corrupt_images == "raise" or self.test_mode:
+            return
+        for transform in self.pipeline.transforms:
+            if isinstance(transform, LoadImageFromFile) and not isinstance(
+                transform, LoadImage
+            ):
+                raise ValueError(
+                    f"corrupt_images='skip' cannot work with "
+                    f"{type(transform).__name__}, which does not notice a truncated "
+                    "JPEG: begin the pipeline with dict(type='LoadImage')."
+                )
+
+    def _check_images_exist(self, data_list: list[dict]) -> None:
+        backend = get_file_backend(self.img_prefix)
+        paths = [data_info["img_path"] for data_info in data_list]
+        missing = [path for path in paths if not backend.isfile(path)]
+        if missing:
+            named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+            raise FileNotFoundError(
+                f"{len(missing)} of the {len(paths)} images in {self.ann_file} are "
+                f"missing: {named}. Paths in a list are relative to the data root "
+                "(plus data_prefix): check both, or complete the images."
+            )
+
+    def _count_classes(self) -> None:
+        """Set what metainfo says of the training images; none is skipped yet."""
+        self._skipped = _shared_flags(len(self))
+        num_classes = len(self.CLASSES)
+        if self.train_ann_file is not None:
+            images = read_image_list(self.train_ann_file, num_classes)
+            labels = [image["gt_label"] for image in images]
+            source = self.train_ann_file
+        elif self.test_mode:
+            return
+        else:
+            labels = [self.get_cat_ids(index) for index in range(len(self))]
+            source = self.ann_file
+
+        counts = [0] * num_classes
+        for image_labels in labels:  # sorted and unique: an image counts once
+            for label in image_labels:
+                counts[label] += 1
+        self._metainfo["class_counts"] = tuple(counts)
+        self._metainfo["num_images"] = len(labels)
+        self._metainfo["groups"] = frequency_groups(
+            counts, self.head_threshold, self.tail_threshold
+        )
+        absent = [n for n, count in zip(self.CLASSES, counts, strict=True) if not count]
+        if absent and not self.test_mode:
+            print_log(
+                f"Classes without any training image in {source} (n_c = 0): "
+                f"{', '.join(absent)}. Nothing but their names can teach them.",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    def _record_skipped(self, idx: int, error: CorruptImageError) -> None:
+        if self._skipped[idx]:
+            return
+        self._skipped[idx] = True
+        print_log(
+            f"Corrupt image skipped, training goes on without it: {error}",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def _in_root(path: str | None, data_root: str) -> str | None:
+    if path is None:
+        return None
+    path = expanduser(path)
+    return path if is_abs(path) or not data_root else join_path(data_root, path)
+
+
+def _shared_flags(length: int) -> torch.Tensor:
+    """(length,) bool, False, in memory that worker processes share."""
+    return torch.zeros(length, dtype=torch.bool).share_memory_()

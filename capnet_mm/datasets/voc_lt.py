@@ -1,0 +1,40 @@
+"""VOC-LT."""
+
+from mmpretrain.datasets.categories import VOC2007_CATEGORIES
+from mmpretrain.registry import DATASETS
+
+from .image_list import ImageListDataset
+
+
+@DATASETS.register_module()
+class VOCLT(ImageListDataset):
+    """VOC-LT: PASCAL VOC with a long tail (Wu et al., ECCV 2020).
+
+    Training: 1,142 images of VOC2012 trainval, 2,346 labels, from 4 (cow) to 775
+    (person) images a class; 6 head, 6 medium and 8 tail classes. Test: VOC2007
+    test, 4,952 images. Objects marked "difficult" count as positive in both.
+
+    Labels are the positions in VOC's alphabetical list of 20 classes. Layout::
+
+        data_root
+        ├── voc_lt_train.txt
+        ├── voc_lt_test.txt
+        └── VOCdevkit
+            ├── VOC2007/JPEGImages
+            └── VOC2012/JPEGImages
+
+    Args:
+        ann_file (str, optional): Defaults to None: ``voc_lt_train.txt``, or
+            ``voc_lt_test.txt`` with ``test_mode=True``, which takes its class counts
+            and groups from the former.
+        **kwargs: Other arguments of :class:`ImageListDataset`.
+
+    Examples:
+        >>> test = VOCLT(data_root="data/voc_lt", test_mode=True)
+        >>> [len(group) for group in test.metainfo["groups"].values()]
+        [6, 6, 8]
+    """
+
+    METAINFO = {"classes": VOC2007_CATEGORIES}
+    TRAIN_LIST = "voc_lt_train.txt"
+    TEST_LIST = "voc_lt_test.txt"

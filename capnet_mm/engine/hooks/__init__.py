@@ -1,0 +1,18 @@
+"""Hooks, each of which does one thing."""
+
+from .class_counts_hook import ClassCountsHook
+from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
+from .finite_loss_hook import FiniteLossHook
+from .skipped_images_hook import SkippedImagesHook
+from .statistics_hook import CAPNETStatisticsHook
+from .trainable_checkpoint_hook import TrainableCheckpointHook
+
+__all__ = [
+    "CAPNETStatisticsHook",
+    "ClassCountsHook",
+    "EpochSeedHook",
+    "FiniteLossHook",
+    "SkippedImagesHook",
+    "TrainableCheckpointHook",
+    "epoch_worker_init_fn",
+]

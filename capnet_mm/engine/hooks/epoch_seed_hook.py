@@ -1,0 +1,106 @@
+"""Random numbers that depend on the epoch, not on what ran before it."""
+
+import logging
+import random
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import FUNCTIONS
+from mmengine.runner import EpochBasedTrainLoop
+from mmpretrain.registry import HOOKS
+
+
+@FUNCTIONS.register_module()
+def epoch_worker_init_fn(worker_id: int) -> None:
+    """Seeds Python's and numpy's random numbers in a worker of the data loader.
+
+    PyTorch draws a new base seed for every pass through the loader and seeds torch
+    with it in each worker; this hands the same seed on. MMEngine's default instead
+    uses the same seed in every epoch, so that workers that start anew repeat the
+    augmentations of the first epoch.
+
+    Args:
+        worker_id (int): Not used, PyTorch's seed differs between workers.
+    """
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Makes resumed training end with the weights of uninterrupted training.
+
+    Before each epoch Python, numpy and torch are seeded with a number derived from
+    the run's seed, the epoch and the process, whatever was drawn before. A resumed
+    run then sees the same shuffling, crops, flips and dropout as if it had never
+    stopped. What is needed for that, beside this hook:
+
+    - epoch-based training, resumed from a checkpoint at the end of an epoch;
+    - in ``train_dataloader``: ``persistent_workers=False``, because workers that
+      live on carry their random state from epoch to epoch, and
+      ``worker_init_fn=dict(type='epoch_worker_init_fn')``, if there are workers.
+      The number of workers must stay the same.
+
+    A run without a seed of its own takes that of the checkpoint it resumes.
+
+    Examples:
+        >>> custom_hooks = [dict(type='EpochSeedHook')]
+        >>> train_dataloader = dict(
+        ...     num_workers=2,
+        ...     persistent_workers=False,
+        ...     worker_init_fn=dict(type='epoch_worker_init_fn'))
+    """
+
+    # The last to touch random numbers before the data loader draws its base seed.
+    priority = "VERY_LOW"
+
+    def before_train(self, runner) -> None:
+        """Say what would make a resumed run differ.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        loader = runner.train_dataloader
+        # Made before the checkpoint was read, the sampler may have another seed.
+        sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+        if not runner._randomness_cfg.get("diff_rank_seed") and hasattr(
+            sampler, "seed"
+        ):
+            sampler.seed = runner.seed
+
+        obstacles = []
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            obstacles.append("training is not epoch-based")
+        if loader.persistent_workers:
+            obstacles.append("train_dataloader has persistent_workers=True")
+        init_fn = loader.worker_init_fn
+        if loader.num_workers and getattr(init_fn, "func", init_fn) is not (
+            epoch_worker_init_fn
+        ):
+            obstacles.append(
+                "train_dataloader has no worker_init_fn=dict(type='"
+                "epoch_worker_init_fn')"
+            )
+        if obstacles:
+            print_log(
+                "Resumed training will not repeat uninterrupted training exactly: "
+                f"{'; '.join(obstacles)}. See EpochSeedHook.",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    def before_train_epoch(self, runner) -> None:
+        """Seed this epoch.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        sequence = np.random.SeedSequence((runner.seed, runner.epoch, get_rank()))
+        seed = int(sequence.generate_state(1)[0])  # 32 bits, as numpy takes
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)  # all devices

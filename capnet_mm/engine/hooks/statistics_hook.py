@@ -1,0 +1,175 @@
+"""Logs what the parts of CAPNET do while they train."""
+
+from collections.abc import Iterator
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
+from mmpretrain.registry import HOOKS
+from torch import Tensor, nn
+
+from ..unwrap import unwrap_model
+
+# Prefixes of the names of parameters, and the parts of the method they belong to.
+_PARTS = {"adapter": "backbone.", "prompt": "head.prompt.", "gcn": "head.gcn."}
+
+
+@HOOKS.register_module()
+class CAPNETStatisticsHook(Hook):
+    r"""Writes numbers about the method's parts to the message hub.
+
+    From there MMEngine's logger and visualisation backends (TensorBoard, Weights &
+    Biases, …) take them. Written as ``train/…``:
+
+    ====================== ======================================================
+    temperature            :math:`\tau`
+    residual_ratio         mean over classes of
+                           :math:`\|\gamma H^3_c\| / \|f_c\|`, what the GCN adds
+                           against what the prompts give
+    class_cosine_mean      mean cosine of two classes' embeddings
+    class_cosine_max       cosine of the two classes that are most alike
+    grad_norm_adapter      L2 norm of the gradient of the trained parameters of the
+                           backbone,
+    grad_norm_prompt       of the soft prompts,
+    grad_norm_gcn          of the GCN
+    ====================== ======================================================
+
+    Gradients are those that the optimizer uses: averaged over processes, summed over
+    accumulated iterations, clipped if the config says so, without AMP's scale. Parts
+    that are switched off or frozen are left out, and so are models without
+    :class:`~capnet_mm.models.CorrelationPromptHead`.
+
+    Args:
+        interval (int): Write every so many iterations. Defaults to 10.
+
+    Raises:
+        ValueError: ``interval`` is not positive.
+
+    Examples:
+        >>> custom_hooks = [dict(type='CAPNETStatisticsHook', interval=10)]
+    """
+
+    # Ahead of LoggerHook (BELOW_NORMAL), which writes the numbers out.
+    priority = "NORMAL"
+
+    def __init__(self, interval: int = 10) -> None:
+        if interval < 1:
+            raise ValueError(f"interval={interval}: expected 1 or more iterations.")
+        self.interval = interval
+        self._head: nn.Module | None = None
+        self._parameters: dict[str, list[nn.Parameter]] = {}
+        self._gradients_due = False
+        self._gradient_norms: dict[str, float] = {}
+
+    def before_train(self, runner) -> None:
+        """Find the head, and ask the optimizer to show its gradients.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        model = unwrap_model(runner.model)
+        self._head = _find_head(model)
+        if self._head is None:
+            print_log(
+                "CAPNETStatisticsHook logs nothing: the model has no "
+                "CorrelationPromptHead.",
+                logger="current",
+            )
+            return
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        self._parameters = {
+            part: [parameter for name, parameter in named if name.startswith(prefix)]
+            for part, prefix in _PARTS.items()
+        }
+        wrapper = runner.optim_wrapper
+        wrappers = (
+            wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+        )
+        for each in wrappers:
+            # After an iteration gradients are gone, so they are read just before the
+            # step. GradScaler has removed its scale by then.
+            each.optimizer.register_step_pre_hook(self._read_gradients)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Decide whether the gradients of this iteration are wanted.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch in the loop.
+            data_batch (Any): Not used.
+        """
+        # Stays until there is a step: with accumulation not every iteration has one.
+        if self.every_n_train_iters(runner, self.interval):
+            self._gradients_due = True
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Write the numbers.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Index of the batch in the loop.
+            data_batch (Any): Not used.
+            outputs (dict, optional): Not used.
+        """
+        if self._head is None:
+            return
+        scalars = {f"grad_norm_{part}": x for part, x in self._gradient_norms.items()}
+        if scalars:
+            self._gradients_due = False
+            self._gradient_norms = {}
+        if self.every_n_train_iters(runner, self.interval):
+            scalars.update(_head_statistics(self._head))
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(f"train/{name}", value)
+
+    def _read_gradients(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        if not self._gradients_due:
+            return
+        # Fused optimizers unscale gradients themselves, inside the step.
+        scale = getattr(optimizer, "grad_scale", None)
+        scale = 1.0 if scale is None else float(scale)
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for part, parameters in self._parameters.items():
+            gradients = [
+                parameter.grad.detach()
+                for parameter in parameters
+                if parameter.grad is not None and id(parameter) in mine
+            ]
+            if gradients:
+                norms = [gradient.float().norm() for gradient in gradients]
+                self._gradient_norms[part] = float(torch.stack(norms).norm()) / scale
+
+
+def _find_head(model: nn.Module) -> nn.Module | None:
+    """The submodule that keeps statistics as ``CorrelationPromptHead`` does."""
+    for module in model.modules():
+        if hasattr(module, "statistics") and hasattr(module, "temperature"):
+            return module
+    return None
+
+
+@torch.no_grad()
+def _head_statistics(head: nn.Module) -> dict[str, float]:
+    scalars = {"temperature": float(head.temperature)}
+    statistics = head.statistics
+    residual = statistics.get("residual")
+    if residual is not None:
+        text_features = statistics["text_features"]
+        ratio = residual.float().norm(dim=-1) / text_features.float().norm(dim=-1)
+        scalars["residual_ratio"] = float(ratio.mean())
+    embeddings = statistics.get("class_embeddings")
+    if embeddings is not None and len(embeddings) > 1:
+        scalars.update(_cosine_statistics(embeddings.float()))
+    return scalars
+
+
+def _cosine_statistics(embeddings: Tensor) -> Iterator[tuple[str, float]]:
+    """Mean and maximum of the cosines of different rows; embeddings (C, d)."""
+    cosines = embeddings @ embeddings.T  # (C, C)
+    different = ~torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    cosines = cosines[different]
+    yield "class_cosine_mean", float(cosines.mean())
+    yield "class_cosine_max", float(cosines.max())

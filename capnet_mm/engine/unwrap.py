@@ -1,0 +1,35 @@
+"""What lies inside the wrappers that MMEngine puts around models and datasets."""
+
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model itself, out of DistributedDataParallel and test-time ensembling.
+
+    Args:
+        model (nn.Module): ``runner.model``.
+
+    Returns:
+        nn.Module: The model whose parameter names are those of checkpoints.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def unwrap_datasets(dataset) -> list:
+    """The datasets themselves, out of repetition, balancing, concatenation, ….
+
+    Args:
+        dataset (Dataset): A dataset, maybe with MMEngine's (``RepeatDataset``,
+            ``ClassBalancedDataset``, ``ConcatDataset``) or PyTorch's wrappers.
+
+    Returns:
+        list[Dataset]: The innermost ones; more than one after concatenation.
+    """
+    if hasattr(dataset, "datasets"):
+        return [leaf for part in dataset.datasets for leaf in unwrap_datasets(part)]
+    if hasattr(dataset, "dataset"):
+        return unwrap_datasets(dataset.dataset)
+    return [dataset]

@@ -1,0 +1,45 @@
+"""Head, medium and tail: the classes grouped by their number of training images."""
+
+from collections.abc import Sequence
+
+GROUP_NAMES = ("head", "medium", "tail")
+
+
+def frequency_groups(
+    class_counts: Sequence[int], head_threshold: int = 100, tail_threshold: int = 20
+) -> dict[str, tuple[int, ...]]:
+    """Group classes by their number of positive training images n_c.
+
+    head: n_c >= ``head_threshold``; tail: n_c < ``tail_threshold``; medium: all
+    between. The defaults are those of VOC-LT and COCO-LT (Wu et al., ECCV 2020).
+
+    Args:
+        class_counts (Sequence[int]): n_c of the C classes.
+        head_threshold (int): Smallest count of a head class. Defaults to 100.
+        tail_threshold (int): Smallest count that is no longer tail. Defaults to 20.
+
+    Returns:
+        dict[str, tuple[int, ...]]: Indices of the classes in ``head``, ``medium``
+        and ``tail``; every class is in exactly one of them.
+
+    Raises:
+        ValueError: The tail threshold is above the head threshold.
+
+    Examples:
+        >>> frequency_groups([775, 100, 99, 20, 19, 0])
+        {'head': (0, 1), 'medium': (2, 3), 'tail': (4, 5)}
+    """
+    if tail_threshold > head_threshold:
+        raise ValueError(
+            f"tail_threshold={tail_threshold} is above head_threshold="
+            f"{head_threshold}: a class cannot be both head and tail."
+        )
+    groups: dict[str, list[int]] = {name: [] for name in GROUP_NAMES}
+    for index, count in enumerate(class_counts):
+        if count >= head_threshold:
+            groups["head"].append(index)
+        elif count < tail_threshold:
+            groups["tail"].append(index)
+        else:
+            groups["medium"].append(index)
+    return {name: tuple(indices) for name, indices in groups.items()}

@@ -1,0 +1,271 @@
+"""mAP of all classes and of the head, medium and tail classes."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmpretrain.registry import METRICS
+from mmpretrain.structures import label_to_onehot
+
+from .average_precision import average_precision
+from .frequency_groups import frequency_groups
+
+
+@METRICS.register_module()
+class LongTailMAP(BaseMetric):
+    """Mean average precision, total and by frequency group, times 100.
+
+    Average precision is non-interpolated, as scikit-learn's (see
+    :func:`~capnet_mm.evaluation.average_precision`). Results are ``mAP``,
+    ``mAP_head``, ``mAP_medium`` and ``mAP_tail``: means over the classes of each
+    group that have a positive in the test set. Classes without one have no average
+    precision; they are left out of the means and named in a warning. A group of
+    which no class is left gives NaN.
+
+    Groups and training counts come from the metainfo of the dataset evaluated
+    (:class:`~capnet_mm.datasets.ImageListDataset` with ``train_ann_file``). Without
+    them, with a dataset of MMPretrain's own say, only ``mAP`` is reported.
+
+    A table of all classes is logged at every evaluation.
+
+    Args:
+        head_threshold (int, optional): Smallest training count of a head class.
+            Defaults to None: the groups of the dataset; 100 if only
+            ``tail_threshold`` is given.
+        tail_threshold (int, optional): Smallest training count that is no longer
+            tail. Defaults to None: the groups of the dataset; 20 if only
+            ``head_threshold`` is given.
+        classwise (bool): Whether to add ``AP/<class name>`` to the results.
+            Defaults to False.
+        softmax (bool): Whether to take a softmax over the classes before ranking,
+            as LMPT and LM-CLIP do. It changes the numbers (an image with one
+            strong class pushes its others down): for comparison with theirs only.
+            Needs ``pred_logits``. Defaults to False.
+        collect_device (str): 'cpu' or 'gpu', for collecting from several processes.
+            Defaults to 'cpu'.
+        prefix (str, optional): Before the names of the results. Defaults to None:
+            'multi-label'.
+
+    Examples:
+        >>> import torch
+        >>> from mmengine.evaluator import Evaluator
+        >>> from mmpretrain.structures import DataSample
+        >>> samples = [
+        ...     DataSample().set_pred_score([0.9, 0.1]).set_gt_label([0]),
+        ...     DataSample().set_pred_score([0.6, 0.3]).set_gt_label([]),
+        ...     DataSample().set_pred_score([0.4, 0.2]).set_gt_label([0, 1]),
+        ... ]
+        >>> evaluator = Evaluator(LongTailMAP())
+        >>> evaluator.dataset_meta = dict(
+        ...     classes=("dog", "cow"),
+        ...     class_counts=(413, 4),
+        ...     groups=dict(head=(0,), medium=(), tail=(1,)),
+        ... )
+        >>> evaluator.process(samples)
+        >>> result = evaluator.evaluate(len(samples))
+        >>> {name: round(value, 2) for name, value in result.items()}
+        {'multi-label/mAP': 66.67, 'multi-label/mAP_head': 83.33,
+         'multi-label/mAP_medium': nan, 'multi-label/mAP_tail': 50.0}
+    """
+
+    default_prefix = "multi-label"
+
+    def __init__(
+        self,
+        head_threshold: int | None = None,
+        tail_threshold: int | None = None,
+        classwise: bool = False,
+        softmax: bool = False,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.thresholds = None
+        if head_threshold is not None or tail_threshold is not None:
+            self.thresholds = dict(
+                head_threshold=100 if head_threshold is None else head_threshold,
+                tail_threshold=20 if tail_threshold is None else tail_threshold,
+            )
+            frequency_groups((), **self.thresholds)  # check them before the epoch
+        self.classwise = classwise
+        self.softmax = softmax
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Keep the scores and labels of one batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples (Sequence[dict]): Each with ``pred_logits`` or, if there is
+                none, ``pred_score``, (C,), and with ``gt_score``, (C,), 1 positive,
+                0 negative, -1 unknown, or else ``gt_label``.
+        """
+        for sample in data_samples:
+            if "pred_logits" in sample:
+                scores = sample["pred_logits"]
+            elif self.softmax:
+                raise ValueError(
+                    "softmax=True needs the `pred_logits` of the data samples, and "
+                    "this head gives none: a softmax of sigmoid probabilities is "
+                    "not the softmax of the logits. Set softmax=False."
+                )
+            else:
+                scores = sample["pred_score"]
+            # A copy: a row of the batch's logits would keep the whole batch.
+            scores = scores.detach().to("cpu", torch.float32, copy=True)
+            if "gt_score" in sample:
+                targets = sample["gt_score"]
+            else:
+                targets = label_to_onehot(sample["gt_label"], len(scores))
+            self.results.append(
+                # int8: one-hot int64 would take twice the room of the scores.
+                dict(scores=scores, targets=_as_int8(targets))
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Compute the scores of the whole test set.
+
+        Args:
+            results (list[dict]): What :meth:`process` kept of every image.
+
+        Returns:
+            dict[str, float]: ``mAP`` and, where the groups are known, ``mAP_head``,
+            ``mAP_medium`` and ``mAP_tail``, in percent.
+
+        Raises:
+            ValueError: There is no image, a score is NaN, or the number of classes is
+                not that of the dataset.
+        """
+        if not results:
+            raise ValueError("There is no image to evaluate: the test set is empty.")
+        scores = torch.stack([result["scores"] for result in results])  # (N, C)
+        targets = torch.stack([result["targets"] for result in results])
+        if self.softmax:
+            # In double precision: at CLIP's scale small probabilities underflow
+            # in single precision, and would tie.
+            scores = scores.double().softmax(dim=1)
+        scores, targets = scores.numpy(), targets.numpy()
+
+        names = self._class_names(scores.shape[1])
+        counts = self._class_counts(len(names))
+        groups = self._groups(counts)
+        precisions = 100 * average_precision(scores, targets)
+        num_positives = (targets == 1).sum(axis=0)
+
+        self._log_table(names, counts, groups, num_positives, precisions)
+        self._warn_of_absent(names, groups, num_positives)
+        metrics = {"mAP": _mean(precisions)}
+        for group, indices in groups.items():
+            metrics[f"mAP_{group}"] = _mean(precisions[list(indices)])
+        if self.classwise:
+            for name, precision in zip(names, precisions, strict=True):
+                metrics[f"AP/{name}"] = float(precision)
+        return metrics
+
+    def _class_names(self, num_classes: int) -> Sequence[str]:
+        names = (self.dataset_meta or {}).get("classes")
+        if names is None:
+            return [str(index) for index in range(num_classes)]
+        if len(names) != num_classes:
+            raise ValueError(
+                f"The model scores {num_classes} classes but the dataset has "
+                f"{len(names)}: is this model made for this dataset?"
+            )
+        return names
+
+    def _class_counts(self, num_classes: int) -> Sequence[int] | None:
+        counts = (self.dataset_meta or {}).get("class_counts")
+        if counts is not None and len(counts) != num_classes:
+            raise ValueError(
+                f"The dataset's metainfo has {num_classes} classes but "
+                f"{len(counts)} class_counts: it needs one for each class."
+            )
+        return counts
+
+    def _groups(self, counts: Sequence[int] | None) -> dict[str, Sequence[int]]:
+        hint = (
+            "Use ImageListDataset (or VOCLT, COCOLT) for the test set, with "
+            "train_ann_file set to the training list."
+        )
+        if self.thresholds is not None:
+            if counts is None:
+                raise ValueError(
+                    "head_threshold and tail_threshold need the training counts, but "
+                    f"the dataset's metainfo has no class_counts. {hint}"
+                )
+            return frequency_groups(counts, **self.thresholds)
+        groups = (self.dataset_meta or {}).get("groups")
+        if groups is None:
+            print_log(
+                "The dataset's metainfo has no groups of classes: only the total mAP "
+                f"is reported, not that of head, medium and tail. {hint}",
+                logger="current",
+                level=logging.WARNING,
+            )
+            return {}
+        return groups
+
+    def _log_table(
+        self,
+        names: Sequence[str],
+        counts: Sequence[int] | None,
+        groups: dict[str, Sequence[int]],
+        num_positives: np.ndarray,
+        precisions: np.ndarray,
+    ) -> None:
+        """Log a table of the classes, from the most frequent to the rarest."""
+        group_of = {index: group for group, ids in groups.items() for index in ids}
+        order = range(len(names))
+        if counts is not None:
+            order = sorted(order, key=lambda index: -counts[index])
+        width = max(len("class"), *(len(name) for name in names))
+        lines = [f"{'class':{width}}    train  group      test      AP"]
+        for index in order:
+            count = "-" if counts is None else counts[index]
+            lines.append(
+                f"{names[index]:{width}}  {count:>7}  {group_of.get(index, '-'):6}  "
+                f"{num_positives[index]:>7}  {precisions[index]:>6.2f}"
+            )
+        table = "\n".join(lines)
+        print_log(
+            f"Average precision of each class (train, test: images with it)\n{table}",
+            logger="current",
+        )
+
+    def _warn_of_absent(
+        self,
+        names: Sequence[str],
+        groups: dict[str, Sequence[int]],
+        num_positives: np.ndarray,
+    ) -> None:
+        warnings = []
+        absent = [name for name, n in zip(names, num_positives, strict=True) if not n]
+        if absent:
+            warnings.append(
+                f"{len(absent)} of {len(names)} classes have no positive in the test "
+                f"set and are left out of every mean: {', '.join(absent)}."
+            )
+        for group, indices in groups.items():
+            if not num_positives[list(indices)].any():
+                why = "has no class with a positive" if indices else "has no class"
+                warnings.append(f"mAP_{group} is NaN: the group {why}.")
+        if warnings:
+            print_log(" ".join(warnings), logger="current", level=logging.WARNING)
+
+
+def _as_int8(targets: torch.Tensor) -> torch.Tensor:
+    small = targets.to("cpu", torch.int8)
+    if not torch.equal(small.to(targets.dtype), targets.cpu()):
+        raise ValueError(
+            "Ground truth for average precision must be 1 (positive), 0 (negative) or "
+            f"-1 (unknown), got a gt_score with the values {targets.unique().tolist()}."
+        )
+    return small
+
+
+def _mean(precisions: np.ndarray) -> float:
+    """Mean of what is no NaN; NaN if nothing is left."""
+    defined = precisions[~np.isnan(precisions)]
+    return float(defined.mean()) if len(defined) else float("nan")

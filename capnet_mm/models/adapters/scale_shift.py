@@ -1,0 +1,71 @@
+"""Scale and shift of the pooled image feature (SSF)."""
+
+from collections import OrderedDict
+
+import torch
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from .base import Adapter, tower_name
+
+
+class ScaleShiftLayer(nn.Module):
+    """``scale * x + shift``, the identity at start.
+
+    Args:
+        dim (int): Dimension of x's last axis.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dim))
+        self.shift = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, dim) to (B, dim)."""
+        return x * self.scale + self.shift
+
+
+@MODELS.register_module()
+class ScaleShift(Adapter):
+    """Scale and shift the image feature after the tower's pooling.
+
+    For ModifiedResNet after its attention pooling, (B, d); for a timm CNN
+    between pooling and projection, (B, channels); for a ViT after the last norm.
+
+    Source: SSF (Lian et al., NeurIPS 2022), used for CNN towers by LIFT (Shi et
+    al., ICML 2024).
+    """
+
+    def attach(self, visual: nn.Module, num_classes: int | None) -> list[nn.Module]:
+        """See :meth:`Adapter.attach`."""
+        if hasattr(visual, "attnpool"):  # ModifiedResNet
+            layer = ScaleShiftLayer(visual.output_dim)
+            visual.attnpool = nn.Sequential(visual.attnpool, layer)
+        elif hasattr(visual, "ln_post"):  # VisionTransformer
+            layer = ScaleShiftLayer(visual.ln_post.normalized_shape[-1])
+            visual.ln_post = nn.Sequential(visual.ln_post, layer)
+        elif hasattr(visual, "trunk"):  # TimmModel
+            layer = _insert_before_projection(visual)
+        else:
+            raise ValueError(
+                f"ScaleShift does not know where {tower_name(visual)} pools. "
+                "Register an adapter for it."
+            )
+        return [layer]
+
+
+def _insert_before_projection(visual: nn.Module) -> ScaleShiftLayer:
+    linear = [m for m in visual.head.modules() if isinstance(m, nn.Linear)]
+    pools_in_head = "pool" in visual.head._modules
+    if not linear or pools_in_head:
+        raise ValueError(
+            "ScaleShift needs a projection behind the pooling of "
+            f"{tower_name(visual)}; its head has none. Use "
+            "adapter=dict(type='BiasTuning')."
+        )
+    layer = ScaleShiftLayer(linear[0].in_features)
+    visual.head = nn.Sequential(
+        OrderedDict([("scale_shift", layer), *visual.head.named_children()])
+    )
+    return layer

@@ -1,0 +1,5 @@
+"""Image towers."""
+
+from .clip_backbone import CLIPBackbone
+
+__all__ = ["CLIPBackbone"]

@@ -1,0 +1,5 @@
+"""Classifiers."""
+
+from .clip_classifier import CLIPClassifier
+
+__all__ = ["CLIPClassifier"]

@@ -1,0 +1,61 @@
+"""A classifier both of whose branches come from one CLIP."""
+
+from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.registry import MODELS
+
+from ..backbones.clip_backbone import CLIPBackbone
+from ..heads.correlation_prompt_head import CorrelationPromptHead
+
+
+@MODELS.register_module()
+class CLIPClassifier(ImageClassifier):
+    """:class:`ImageClassifier` that names its CLIP once.
+
+    The CLIP goes to the backbone and to the head's text encoder, its mean and
+    std to the data preprocessor, and the head's number of classes to the
+    backbone's adapters. What a part's own config says comes first.
+
+    Args:
+        clip (dict): ``model``, ``pretrained`` and so on, see
+            :func:`capnet_mm.models.clip.load_clip`.
+        backbone (dict): A ``CLIPBackbone`` (the default type).
+        head (dict): A ``CorrelationPromptHead`` (the default type), or any head
+            of MMPretrain's, e.g. ``MultiLabelLinearClsHead``.
+        data_preprocessor (dict, optional): Defaults to ``ClsDataPreprocessor``
+            with the CLIP's mean and std on BGR images in 0…255.
+        **kwargs: Other arguments of :class:`ImageClassifier`.
+
+    Examples:
+        >>> model = MODELS.build(dict(
+        ...     type='CLIPClassifier',
+        ...     clip=dict(model='ViT-B-16', pretrained='openai'),
+        ...     backbone=dict(adapter=dict(type='AdaptFormer')),
+        ...     head=dict(classes=dict(type='VOCLT'))))
+    """
+
+    def __init__(
+        self,
+        clip: dict,
+        backbone: dict,
+        head: dict,
+        data_preprocessor: dict | None = None,
+        **kwargs,
+    ) -> None:
+        head = {"type": "CorrelationPromptHead", **head}
+        if issubclass(MODELS.get(head["type"]), CorrelationPromptHead):
+            text_encoder = {"type": "CLIPTextEncoder", **clip}
+            head["text_encoder"] = {**text_encoder, **head.get("text_encoder", {})}
+        head = MODELS.build(head)
+
+        num_classes = getattr(head, "num_classes", None)
+        default = {"type": "CLIPBackbone", "num_classes": num_classes, **clip}
+        backbone = MODELS.build({**default, **backbone})
+
+        data_preprocessor = dict(data_preprocessor or {})
+        if isinstance(backbone, CLIPBackbone):
+            data_preprocessor.setdefault("mean", [255 * m for m in backbone.image_mean])
+            data_preprocessor.setdefault("std", [255 * s for s in backbone.image_std])
+            data_preprocessor.setdefault("to_rgb", True)
+        super().__init__(
+            backbone=backbone, head=head, data_preprocessor=data_preprocessor, **kwargs
+        )

@@ -1,0 +1,5 @@
+"""Heads."""
+
+from .correlation_prompt_head import CorrelationPromptHead
+
+__all__ = ["CorrelationPromptHead"]

@@ -1,0 +1,272 @@
+"""The head: prompts, label graph, GCN and cosine scores."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@MODELS.register_module()
+class CorrelationPromptHead(MultiLabelClsHead):
+    r"""Scores images against class embeddings made from prompts.
+
+    .. math::
+        f_c = \mathrm{TextEncoder}([v_{c1}] \dots [v_{cM}]\,\text{name}_c), \quad
+        R = \gamma\,\mathrm{GCN}(A, F), \quad
+        z_c = \frac{f_c + r_c}{\|f_c + r_c\|}, \quad
+        x_c = \cos(v, z_c) / \tau + b
+
+    Source: CAPNET (arXiv 2511.20641). Ours: f is scaled to unit length before
+    the residual is added, τ starts at 0.1 and is trained as log 1/τ, the bias b
+    is shared by all classes.
+
+    In eval mode, without gradient, the class embeddings are computed once for
+    each set of weights.
+
+    Args:
+        classes (dict | Sequence[str]): Where the class names come from: the
+            config of a registered data set, which is built with
+            ``lazy_init=True`` and asked for ``prompt_names``; or the names.
+        text_encoder (dict): Config of a ``CLIPTextEncoder`` (the default type).
+        prompt (dict, optional): Config of a ``SoftPrompt`` (the default type).
+            None: hand-written prompts, ``template``. Defaults to dict().
+        graph (dict, optional): Config of a ``LabelGraph`` (the default type).
+            None: no graph, the GCN treats each class alone. Defaults to dict().
+        gcn (dict, optional): Config of a ``ResidualGCN`` (the default type).
+            None: no residual. Defaults to dict().
+        template (str | Sequence[str]): Prompt of the label graph's features,
+            and of the classes where there are no soft prompts; of several the
+            normalised features are averaged. Defaults to 'a photo of a {}.'.
+        in_channels (int, optional): Width of a backbone that is not CLIP's; its
+            features are projected to the joint space by a learnable linear
+            layer. Defaults to None: no projection.
+        temperature (float): τ at start. Defaults to 0.1.
+        learnable_temperature (bool): Train τ. Defaults to True.
+        bias (float, optional): b at start, trained. Defaults to None: no bias.
+        loss (dict): Loss config. Defaults to dict(type='DBFocalLoss').
+        thr (float, optional): See ``MultiLabelClsHead``.
+        topk (int, optional): Likewise.
+        init_cfg (dict, optional): MMEngine's initialisation config.
+
+    Raises:
+        ValueError: For no classes, a repeated class, a template without ``{}``,
+            features of another width than the joint space, or a checkpoint for
+            other classes.
+
+    Examples:
+        >>> head = CorrelationPromptHead(
+        ...     classes=['dog', 'cat'], text_encoder=dict(model='ViT-B-32'))
+        >>> head((torch.rand(4, 512),)).shape
+        torch.Size([4, 2])
+    """
+
+    def __init__(
+        self,
+        classes: dict | Sequence[str],
+        text_encoder: dict,
+        prompt: dict | None = dict(),  # noqa: B006
+        graph: dict | None = dict(),  # noqa: B006
+        gcn: dict | None = dict(),  # noqa: B006
+        template: str | Sequence[str] = "a photo of a {}.",
+        in_channels: int | None = None,
+        temperature: float = 0.1,
+        learnable_temperature: bool = True,
+        bias: float | None = None,
+        loss: dict = dict(type="DBFocalLoss"),  # noqa: B006
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}.")
+        self.classes, class_names = _class_names(classes)
+        self.text_encoder = _build(text_encoder, "CLIPTextEncoder")
+        dim = self.text_encoder.out_dim
+
+        features = self._encode_template(class_names, template)
+        if prompt is None:
+            self.prompt = None
+            self.register_buffer("template_features", features, persistent=False)
+        else:
+            self.prompt = _build(
+                prompt,
+                "SoftPrompt",
+                class_names=class_names,
+                text_encoder=self.text_encoder,
+            )
+        self.gcn = None if gcn is None else _build(gcn, "ResidualGCN", dim=dim)
+        has_graph = graph is not None and gcn is not None
+        self.graph = (
+            _build(graph, "LabelGraph", features=features) if has_graph else None
+        )
+
+        self.projection = None if in_channels is None else nn.Linear(in_channels, dim)
+        self.logit_scale = nn.Parameter(
+            torch.tensor(math.log(1 / temperature)), requires_grad=learnable_temperature
+        )
+        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+        self.statistics: dict[str, Tensor | None] = {}
+        self._cached: tuple[tuple, Tensor] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.classes)
+
+    @property
+    def temperature(self) -> Tensor:
+        """τ, a scalar without gradient."""
+        return (-self.logit_scale.detach()).exp()
+
+    def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
+        """Take the last stage's features to the joint space, (B, d)."""
+        features = feats[-1]
+        if isinstance(features, list | tuple):  # MMPretrain's older ViTs
+            features = features[-1]
+        if self.projection is not None:
+            return self.projection(features)
+        if features.ndim != 2 or features.shape[1] != self.text_encoder.out_dim:
+            raise ValueError(
+                f"The backbone's features have shape {tuple(features.shape)}; this "
+                f"head's CLIP has a joint space of {self.text_encoder.out_dim}, so "
+                "(B, that) was expected. Set in_channels for a learnable projection "
+                "(after a pooling neck), or use the backbone of the same CLIP."
+            )
+        return features
+
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
+        """Score images.
+
+        Args:
+            feats: Stages' features; the last, (B, d), is used.
+
+        Returns:
+            Logits, (B, C), float32.
+        """
+        image_features = self.pre_logits(feats)
+        class_embeddings = self.class_embeddings()
+        return self._cosine_logits(image_features, class_embeddings)
+
+    def class_embeddings(self) -> Tensor:
+        """Compute z, (C, d), of unit length; cached in evaluation."""
+        if self.training or torch.is_grad_enabled():
+            return self._compute_class_embeddings()
+        key = self._weights_key()
+        if self._cached is None or self._cached[0] != key:
+            self._cached = (key, self._compute_class_embeddings())
+        return self._cached[1]
+
+    def _compute_class_embeddings(self) -> Tensor:
+        text_features = F.normalize(self._text_features().float(), dim=-1)
+        if self.gcn is None:
+            residual, class_embeddings = None, text_features
+        else:
+            adjacency = None if self.graph is None else self.graph()
+            residual = self.gcn(text_features, adjacency)
+            class_embeddings = F.normalize(text_features + residual.float(), dim=-1)
+        if self.training:  # for hooks that log them
+            self.statistics = dict(
+                text_features=text_features.detach(),
+                residual=None if residual is None else residual.detach(),
+                class_embeddings=class_embeddings.detach(),
+            )
+        return class_embeddings
+
+    def _text_features(self) -> Tensor:
+        if self.prompt is None:
+            return self.template_features
+        embeddings, eos_index = self.prompt()
+        return self.text_encoder(embeddings, eos_index)
+
+    def _cosine_logits(
+        self, image_features: Tensor, class_embeddings: Tensor
+    ) -> Tensor:
+        # In float32 whatever autocast says: AP depends on the order of the
+        # scores, and half precision makes ties.
+        with torch.autocast(image_features.device.type, enabled=False):
+            image_features = F.normalize(image_features.float(), dim=-1)
+            logits = self.logit_scale.exp() * image_features @ class_embeddings.T
+            return logits if self.logit_bias is None else logits + self.logit_bias
+
+    def _encode_template(
+        self, class_names: Sequence[str], template: str | Sequence[str]
+    ) -> Tensor:
+        templates = [template] if isinstance(template, str) else list(template)
+        for text in templates:
+            if "{}" not in text:
+                raise ValueError(
+                    f"The template {text!r} has no {{}} for the class name; "
+                    "expected something like 'a photo of a {}.'."
+                )
+        features = [
+            F.normalize(
+                self.text_encoder.encode_text([t.format(name) for name in class_names]),
+                dim=-1,
+            )
+            for t in templates
+        ]
+        return torch.stack(features).mean(0)
+
+    def train(self, mode: bool = True) -> "CorrelationPromptHead":
+        """Set the mode and forget the cached class embeddings.
+
+        Weight changes through ``.data`` (MMEngine's EMAHook swaps so) leave no
+        trace in a tensor's version; loops set the mode after such changes.
+        """
+        self._cached = None
+        return super().train(mode)
+
+    def _weights_key(self) -> tuple:
+        """What changes when weights that the class embeddings depend on do."""
+        modules = (self.text_encoder, self.prompt, self.graph, self.gcn)
+        tensors = [
+            tensor
+            for module in modules
+            if module is not None
+            for tensor in (*module.parameters(), *module.buffers())
+        ]
+        autocast = torch.is_autocast_enabled(self.logit_scale.device.type)
+        return autocast, *((t.data_ptr(), t._version) for t in tensors)
+
+    def _get_predictions(
+        self, cls_score: Tensor, data_samples: list[DataSample] | None
+    ) -> list[DataSample]:
+        """Also keep the logits: a saturated sigmoid makes ties."""
+        data_samples = super()._get_predictions(cls_score, data_samples)
+        for data_sample, logits in zip(data_samples, cls_score, strict=True):
+            data_sample.set_field(logits, "pred_logits", dtype=Tensor)
+        return data_samples
+
+
+def _build(config: dict, default_type: str, **default_args) -> nn.Module:
+    return MODELS.build({"type": default_type, **default_args, **config})
+
+
+def _class_names(classes: dict | Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the canonical names and the readable ones."""
+    if isinstance(classes, dict):
+        # Only the names are wanted; images and lists need not be there yet.
+        dataset = DATASETS.build({**classes, "lazy_init": True})
+        metainfo = dataset.metainfo
+        names = tuple(metainfo.get("classes") or ())
+        prompt_names = list(metainfo.get("prompt_names") or names)
+    elif isinstance(classes, str):
+        raise ValueError(
+            f"classes must be a list of names or a data set's config, got {classes!r}."
+        )
+    else:
+        names, prompt_names = tuple(classes), list(classes)
+    if not names:
+        raise ValueError(
+            f"{classes} gives no class names; the head needs at least one."
+        )
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(f"Class names are repeated: {sorted(repeated)}.")
+    return names, prompt_names

@@ -1,0 +1,5 @@
+"""Test-time augmentation."""
+
+from .test_time_ensemble import TestTimeEnsemble
+
+__all__ = ["TestTimeEnsemble"]

@@ -1,0 +1,65 @@
+# Views, loaders and scores that all data sets share. 224 px, as CLIP.
+load = dict(type='LoadImage')
+train_pipeline = [
+    load,
+    dict(
+        type='RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(0.5, 1.0),
+        backend='pillow',
+        interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    load,
+    dict(
+        type='ResizeEdge',
+        scale=224,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+
+# Test-time ensembling: five crops of 224 from a short side of 224 + 24 (LIFT).
+tta_model = dict(type='TestTimeEnsemble', average='logits')
+tta_pipeline = [
+    load,
+    dict(
+        type='ResizeEdge',
+        scale=248,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='FixedCrop', crop_size=224, position=position)
+                for position in ('center', 'top_left', 'top_right',
+                                 'bottom_left', 'bottom_right')
+            ],
+            [dict(type='PackInputs')],
+        ]),
+]
+
+# EpochSeedHook makes every epoch's augmentations its own and repeatable, which
+# needs fresh workers in each epoch.
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=False,
+    worker_init_fn=dict(type='epoch_worker_init_fn'),
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=True))
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='LongTailMAP')
+test_evaluator = val_evaluator

@@ -1,0 +1,5 @@
+# Bare CLIP with a hand-written prompt; nothing to train: test without checkpoint.
+_base_ = './capnet_custom.py'
+model = dict(
+    backbone=dict(adapter=None),
+    head=dict(prompt=None, graph=None, gcn=None, temperature=0.01))

@@ -1,0 +1,63 @@
+"""Installs CAPNET for MMPretrain: ``pip install -e .``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+# Version ranges, and why each package is here. `constraints.txt` holds the exact
+# versions that the tests were run with.
+REQUIREMENTS = [
+    # Tensors and autograd. From 2.6 on `torch.load` refuses checkpoints that carry
+    # code unless told otherwise; older versions run that code.
+    "torch>=2.6,<3",
+    # Needed by MMPretrain, which imports torchvision's transforms on start.
+    "torchvision>=0.21,<1",
+    # Runner, registries, hooks, configs.
+    "mmengine>=0.10.4,<1",
+    # MMPretrain asserts mmcv 2.0 to 2.3. Nothing here needs the compiled operators
+    # of the full mmcv, so the pure Python build of the same code serves. It is not
+    # among MMPretrain's own requirements. Keep one of the two: both install `mmcv`.
+    "mmcv-lite>=2.0.1,<2.4",
+    # The framework that this package plugs into: classifiers, pipelines, TTA.
+    "mmpretrain>=1.2,<2",
+    # The CLIP towers and their tokenizers, weights by (architecture, tag); from 3.0
+    # on it loads `local-dir:`.
+    "open_clip_torch>=3.0,<4",
+    # Average precision, class counts, random states.
+    "numpy>=1.24,<3",
+    # Decodes images, and tells a truncated file from a whole one.
+    "pillow>=9.4",
+]
+
+EXTRAS = {
+    "test": [
+        "pytest>=7",
+        # Tests check style as well.
+        "ruff>=0.5",
+        # The independent source that average precision is checked against.
+        "scikit-learn>=1.3",
+    ],
+}
+
+
+def read_version() -> str:
+    """Returns ``__version__`` of the package without importing it."""
+    text = (ROOT / "capnet_mm" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"', text, flags=re.MULTILINE)
+    if found is None:
+        raise RuntimeError("capnet_mm/__init__.py does not define __version__")
+    return found.group(1)
+
+
+setup(
+    name="capnet_mm",
+    version=read_version(),
+    description="Long-tailed multi-label recognition with CLIP, for MMPretrain",
+    python_requires=">=3.10",
+    packages=find_packages(include=["capnet_mm", "capnet_mm.*"]),
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+)

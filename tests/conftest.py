@@ -1,0 +1,79 @@
+"""Fixtures: tiny CLIPs in open_clip's format, and the shared data where it is."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import capnet_mm  # noqa: F401  (makes torchvision importable and registers all)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Two layers a tower and the tokenizer's whole vocabulary: real, but small.
+TEXT_CONFIG = dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=2)
+VISION_CONFIGS = dict(
+    vit=dict(image_size=32, patch_size=8, width=32, head_width=16, layers=2),
+    resnet=dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=16),
+    timm=dict(
+        timm_model_name="mobilenetv2_035",
+        timm_pool="avg",
+        timm_proj="linear",
+        image_size=32,
+    ),
+    timm_vit=dict(
+        timm_model_name="vit_tiny_patch16_224",
+        timm_pool="token",
+        timm_proj="linear",
+        image_size=32,
+    ),
+)
+
+
+def write_clip(folder: Path, vision: str, seed: int = 0) -> str:
+    """Save a random CLIP in open_clip's directory format; return its model name."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    config = dict(
+        embed_dim=16, vision_cfg=VISION_CONFIGS[vision], text_cfg=dict(TEXT_CONFIG)
+    )
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**config)
+    # Real towers have norm statistics and class differences worth a test.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.8, 1.2)
+            module.weight.data.uniform_(0.5, 1.5)
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocess = dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.25])
+    (folder / "open_clip_config.json").write_text(
+        json.dumps(dict(model_cfg=config, preprocess_cfg=preprocess))
+    )
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> dict[str, str]:
+    """Model names of tiny CLIPs by image tower."""
+    root = tmp_path_factory.mktemp("clips")
+    return {vision: write_clip(root / vision, vision) for vision in VISION_CONFIGS}
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(clips) -> str:
+    """A tiny CLIP with ViT image tower."""
+    return clips["vit"]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The shared data and models beside the repository."""
+    path = Path(os.environ.get("CAPNET_SHARED", REPOSITORY.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"no shared data at {path}; set CAPNET_SHARED to its folder")
+    return path

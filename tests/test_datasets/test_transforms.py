@@ -1,0 +1,181 @@
+"""LoadImage and FixedCrop."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+from torchvision.transforms.functional import five_crop
+
+from capnet_mm.datasets import CorruptImageError, FixedCrop, LoadImage
+
+POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
+
+
+def photo(height=60, width=90):
+    """Smooth colours with noise: like a photograph, it fills several KB of JPEG."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    smooth = np.stack([2 * x, 3 * y, x + y], -1) % 256
+    noisy = smooth + rng.normal(0, 12, smooth.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def encoded(image, file_format="JPEG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def exif_with_thumbnail():
+    """EXIF data that hold a whole JPEG of their own, end marker and all."""
+    exif = Image.Exif()
+    exif[0x010E] = encoded(photo(20, 30))
+    return exif
+
+
+def load(path, transform=None):
+    return (transform or LoadImage())({"img_path": str(path)})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_equal_mmcvs_at_every_exif_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(photo(), exif=exif))
+    ours, theirs = load(path), load(path, LoadImageFromFile())
+    assert ours["img"].dtype == np.uint8 and ours["img"].flags.c_contiguous
+    # Both decode with libjpeg-turbo; its versions may round differently.
+    difference = ours["img"].astype(int) - theirs["img"].astype(int)
+    assert abs(difference).max() <= 1
+    assert ours["img_shape"] == theirs["img_shape"]
+    assert ours["ori_shape"] == ((90, 60) if orientation > 4 else (60, 90))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_every_kind_of_png_becomes_three_channels_bgr(tmp_path, mode):
+    path = tmp_path / "image.png"
+    image = photo().convert(mode)
+    path.write_bytes(encoded(image, "PNG"))
+    rgb = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(load(path)["img"], rgb[:, :, ::-1])
+
+
+@pytest.mark.parametrize("options", [{}, dict(progressive=True), dict(optimize=True)])
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.7, 0.99])
+def test_truncated_jpeg_is_an_error_that_names_it(tmp_path, options, keep):
+    content = encoded(photo(200, 300), **options)
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(CorruptImageError, match="Cannot decode .*broken.jpg"):
+        load(path)
+
+
+def test_opencv_would_have_let_the_truncated_jpeg_pass(tmp_path):
+    # Why LoadImage is there at all: if this fails, OpenCV has learned to notice.
+    content = encoded(photo(200, 300))
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content[: len(content) // 2])
+    img = cv2.imread(str(path))
+    assert img.shape == (200, 300, 3) and (img[-20:] == img[-1, -1]).all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>404 not found</html>",
+        encoded(photo())[:-2],
+        encoded(photo(200, 300))[:5000] + bytes(20000),
+        encoded(photo(), exif=exif_with_thumbnail())[:-800] + bytes(20000),
+        encoded(photo(), "PNG")[:3000],
+        b"\xff\xd8\xff",
+        b"\xff\xd8" + b"\xff" * 50,
+    ],
+    ids=["empty", "html", "no end", "zeros", "thumbnail", "png", "head", "fill"],
+)
+def test_files_that_are_no_whole_image_are_named(tmp_path, content):
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(CorruptImageError, match="broken.jpg"):
+        load(path)
+
+
+def test_a_missing_file_is_not_a_corrupt_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.jpg"):
+        load(tmp_path / "gone.jpg")
+
+
+def test_float_and_grey_images_on_request(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(photo()))
+    grey = load(path, LoadImage(color_type="grayscale", to_float32=True))["img"]
+    assert grey.dtype == np.float32 and grey.shape == (60, 90)
+    with pytest.raises(ValueError, match="color_type='colour' is unknown"):
+        LoadImage(color_type="colour")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(photo(), exif=exif_with_thumbnail()),
+        encoded(photo(), progressive=True, comment=b"\xff\xd9\xff\xda"),
+        encoded(photo()).replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1),
+        # What phones append to a picture: the second of a film.
+        encoded(photo()) + b"ftypmp42" + b"\xff\xda" * 100,
+    ],
+    ids=["thumbnail", "comment", "fill bytes", "appended"],
+)
+def test_unusual_but_whole_jpegs_load(tmp_path, content):
+    path = tmp_path / "whole.jpg"
+    path.write_bytes(content)
+    assert abs(load(path)["img"].astype(int) - cv2.imread(str(path))).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(31, 44), (32, 45), (20, 20)])
+@pytest.mark.parametrize("crop", [20, (20, 17)])
+def test_five_fixed_crops_are_torchvisions_five_crop(size, crop):
+    img = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = five_crop(torch.from_numpy(img).permute(2, 0, 1), crop)
+    for position, view in zip(POSITIONS, expected, strict=True):
+        results = FixedCrop(crop, position)({"img": img})
+        np.testing.assert_array_equal(results["img"], view.permute(1, 2, 0).numpy())
+        assert results["img_shape"] == tuple(view.shape[1:])
+
+
+def test_fixed_crops_are_views_of_a_test_time_augmentation(tmp_path):
+    init_default_scope("mmpretrain")
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(photo()))
+    crops = [dict(type="FixedCrop", crop_size=32, position=p) for p in POSITIONS]
+    views = [
+        [dict(type="ResizeEdge", scale=40, edge="short")],
+        crops,
+        [dict(type="PackInputs")],
+    ]
+    img = load(path)
+    packed = TRANSFORMS.build(dict(type="TestTimeAug", transforms=views))(img)
+    resized = cv2.resize(img["img"], (60, 40), interpolation=cv2.INTER_LINEAR)
+    expected = five_crop(torch.from_numpy(resized).permute(2, 0, 1), 32)
+    assert len(packed["inputs"]) == len(packed["data_samples"]) == 5
+    for view, reference in zip(packed["inputs"], expected, strict=True):
+        assert torch.equal(view, reference)
+
+
+def test_an_image_smaller_than_the_crop_is_named():
+    img = np.zeros((30, 50, 3), np.uint8)
+    with pytest.raises(ValueError, match="small.jpg is 30 x 50 .* 32 x 32"):
+        FixedCrop(32)({"img": img, "img_path": "small.jpg"})
+
+
+def test_wrong_arguments_of_a_crop_are_refused():
+    with pytest.raises(ValueError, match="position='middle' is unknown"):
+        FixedCrop(32, "middle")
+    with pytest.raises(ValueError, match="crop_size=\\(0, 0\\)"):
+        FixedCrop(0)

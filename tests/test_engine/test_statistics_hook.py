@@ -1,0 +1,167 @@
+import pytest
+import torch
+from torch import nn
+
+from capnet_mm.engine import CAPNETStatisticsHook
+
+TEXT = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.8, 0]])
+RESIDUAL = torch.tensor([[0.3, 0, 0], [0, 0, 0.4], [0, 0, 0.2]])
+
+
+class Head(nn.Module):
+    """Keeps statistics as CorrelationPromptHead does."""
+
+    temperature = torch.tensor(0.125)
+
+    def __init__(self):
+        super().__init__()
+        self.prompt = nn.Linear(4, 2)
+        self.gcn = nn.Linear(2, 2)
+        self.statistics = {}
+
+    def forward(self, x):
+        self.statistics = dict(
+            text_features=TEXT, residual=RESIDUAL, class_embeddings=TEXT
+        )
+        return self.gcn(self.prompt(x))
+
+
+@pytest.fixture
+def model(toy):
+    class Model(toy.Model):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = self.frozen, Head()
+            del self.frozen, self.trained
+            self.backbone[0].bias.requires_grad_(True)
+
+        def train(self, mode=True):
+            return nn.Module.train(self, mode)
+
+        def forward(self, inputs, mode="tensor"):
+            outputs = self.head(self.backbone(torch.stack(list(inputs))))
+            return dict(loss=outputs.pow(2).mean()) if mode == "loss" else list(outputs)
+
+    return Model()
+
+
+def scalars_after(runner):
+    runner.train()
+    hub = runner.message_hub.log_scalars
+    return {
+        key.removeprefix("train/"): hub[key].data[0].tolist()
+        for key in hub
+        if key.startswith("train/")
+    }
+
+
+def test_statistics_of_the_head_are_those_computed_by_hand(make_runner, model):
+    scalars = scalars_after(make_runner([CAPNETStatisticsHook(1)], model, epochs=1))
+    assert scalars["temperature"] == [0.125] * 3
+    assert scalars["residual_ratio"] == pytest.approx([0.3] * 3)  # of 0.3, 0.4, 0.2
+    # cosines of the three pairs: 0, 0.6 and 0.8
+    assert scalars["class_cosine_mean"] == pytest.approx([1.4 / 3] * 3)
+    assert scalars["class_cosine_max"] == pytest.approx([0.8] * 3)
+
+
+@pytest.mark.parametrize("wrapper", [dict(), dict(clip_grad=dict(max_norm=0.01))])
+def test_gradient_norms_are_those_that_plain_sgd_steps_by(make_runner, model, wrapper):
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    runner = make_runner(
+        [CAPNETStatisticsHook(1)],
+        model,
+        epochs=1,
+        optimizer=dict(type="SGD", lr=0.5),
+        wrapper=wrapper,
+        dataset=torch.utils.data.Subset(make_runner().train_dataloader.dataset, [0, 1]),
+    )
+    scalars = scalars_after(runner)  # one step: w' = w - lr * gradient
+    for part, prefix in (
+        ("adapter", "backbone."),
+        ("prompt", "head.prompt."),
+        ("gcn", "head.gcn."),
+    ):
+        squares = [
+            ((before[name] - p.detach()) / 0.5).pow(2).sum()
+            for name, p in model.named_parameters()
+            if name.startswith(prefix)
+        ]
+        norm = float(torch.stack(squares).sum().sqrt())
+        assert norm > 0
+        assert scalars[f"grad_norm_{part}"] == pytest.approx([norm], rel=1e-3)
+
+
+def test_numbers_are_written_every_interval_and_gradients_at_the_next_step(
+    make_runner, model
+):
+    runner = make_runner(
+        [CAPNETStatisticsHook(interval=2)],
+        model,
+        epochs=4,
+        wrapper=dict(accumulative_counts=3),
+    )
+    scalars = scalars_after(runner)
+    assert len(scalars["loss"]) == 12
+    assert len(scalars["temperature"]) == 6
+    assert len(scalars["grad_norm_gcn"]) == 4  # there are only 12 / 3 steps
+
+
+def test_gradient_norms_under_amp_are_without_the_scale(model):
+    # GradScaler on CPU does what it does on a GPU.
+    hook = CAPNETStatisticsHook(1)
+    norms = []
+    for scale in (None, 1024.0):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+
+        class Runner:
+            pass
+
+        runner = Runner()
+        runner.model, runner.iter = model, 0
+        runner.optim_wrapper = type("Wrapper", (), dict(optimizer=optimizer))()
+        hook.before_train(runner)
+        hook.before_train_iter(runner, 0)
+        optimizer.zero_grad()
+        loss = model.head(torch.ones(2, 4)).pow(2).mean()
+        if scale is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+        norms.append(hook._gradient_norms.pop("prompt"))
+    assert norms[0] > 0
+    assert norms[1] == pytest.approx(norms[0], rel=1e-6)
+
+
+def test_numbers_reach_the_log(make_runner, model, read_log):
+    runner = make_runner([CAPNETStatisticsHook(1)], model, epochs=1)
+    runner.train()
+    log = read_log(runner)
+    for name in ("temperature: 0.1250", "residual_ratio: 0.3000", "grad_norm_gcn:"):
+        assert name in log
+
+
+def test_parts_that_are_switched_off_are_left_out(make_runner, model):
+    head = model.head
+    head.gcn.requires_grad_(False)
+    head.forward = lambda x: (
+        head.statistics.update(text_features=TEXT, residual=None, class_embeddings=TEXT)
+        or head.prompt(x)
+    )
+    scalars = scalars_after(make_runner([CAPNETStatisticsHook(1)], model, epochs=1))
+    assert "residual_ratio" not in scalars
+    assert "grad_norm_gcn" not in scalars
+    assert len(scalars["grad_norm_prompt"]) == len(scalars["class_cosine_max"]) == 3
+
+
+def test_other_models_are_left_alone_and_that_is_said_once(make_runner, read_log):
+    runner = make_runner([CAPNETStatisticsHook(1)])
+    assert "temperature" not in scalars_after(runner)
+    assert read_log(runner).count("CAPNETStatisticsHook logs nothing") == 1
+
+
+def test_an_interval_below_one_is_refused():
+    with pytest.raises(ValueError, match="interval=0"):
+        CAPNETStatisticsHook(interval=0)

@@ -1,0 +1,25 @@
+"""Head, medium and tail."""
+
+import pytest
+
+from capnet_mm.evaluation import frequency_groups
+
+
+def test_thresholds_are_the_smallest_counts_of_head_and_medium():
+    groups = frequency_groups([19, 20, 99, 100, 101, 0])
+    assert groups == dict(head=(3, 4), medium=(1, 2), tail=(0, 5))
+
+
+def test_thresholds_are_arguments():
+    groups = frequency_groups([1, 5, 9], head_threshold=9, tail_threshold=5)
+    assert groups == dict(head=(2,), medium=(1,), tail=(0,))
+
+
+def test_equal_thresholds_leave_no_medium_class():
+    groups = frequency_groups([9, 10], head_threshold=10, tail_threshold=10)
+    assert groups == dict(head=(1,), medium=(), tail=(0,))
+
+
+def test_thresholds_the_wrong_way_round_are_refused():
+    with pytest.raises(ValueError, match="tail_threshold=100 is above"):
+        frequency_groups([1], head_threshold=20, tail_threshold=100)

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+from capnet_mm.models import CLIPClassifier, TestTimeEnsemble
+
+NAMES = ["dog", "cat", "tv"]
+
+
+@pytest.fixture
+def module(tiny_clip):
+    torch.manual_seed(0)
+    return CLIPClassifier(
+        clip=dict(model=tiny_clip),
+        backbone=dict(),
+        head=dict(classes=NAMES, loss=dict(type="CrossEntropyLoss", use_sigmoid=True)),
+    )
+
+
+def views(num_views=5, batch=2):
+    """A batch as the data loader gives it: for each view the batch's images."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (num_views, batch, 3, 32, 32), generator=generator)
+    samples = [
+        [DataSample().set_gt_label([0]) for _ in range(batch)] for _ in range(num_views)
+    ]
+    return dict(inputs=list(images.to(torch.uint8)), data_samples=samples)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_ensemble_is_the_mean_over_views(module, average):
+    ensemble = TestTimeEnsemble(module, average=average).eval()
+    data = views()
+    with torch.no_grad():
+        merged = ensemble.test_step(data)
+        logits = torch.stack(
+            [
+                torch.stack(
+                    [
+                        sample.pred_logits
+                        for sample in module.test_step(
+                            dict(
+                                inputs=images, data_samples=[DataSample(), DataSample()]
+                            )
+                        )
+                    ]
+                )
+                for images in data["inputs"]
+            ]
+        )
+    if average == "logits":
+        expected = logits.mean(0).sigmoid()
+    else:
+        expected = logits.sigmoid().mean(0)
+    for sample, score in zip(merged, expected, strict=True):
+        torch.testing.assert_close(sample.pred_score, score)
+        torch.testing.assert_close(sample.pred_logits, score.logit())
+        assert torch.equal(sample.pred_label, (score >= 0.5).nonzero().flatten())
+        assert torch.equal(sample.gt_label, torch.tensor([0]))
+
+
+def test_heads_without_logits_can_average_probabilities(tiny_clip):
+    model = CLIPClassifier(
+        clip=dict(model=tiny_clip),
+        backbone=dict(),
+        head=dict(type="MultiLabelLinearClsHead", num_classes=3, in_channels=16),
+    ).eval()
+    with torch.no_grad():
+        merged = TestTimeEnsemble(model, average="probabilities").test_step(views())
+        assert merged[0].pred_score.shape == (3,)
+        with pytest.raises(ValueError, match="average='probabilities'"):
+            TestTimeEnsemble(model).test_step(views())
+
+
+def test_unknown_average_is_refused(module):
+    with pytest.raises(ValueError, match="'logits' or 'probabilities'"):
+        MODELS.build(dict(type="TestTimeEnsemble", module=module, average="max"))

@@ -1,0 +1,19 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_code_keeps_the_style_of_pyproject(command):
+    beside = shutil.which("ruff", path=str(Path(sys.executable).parent))
+    ruff = beside or shutil.which("ruff")
+    assert ruff, 'ruff is missing: pip install -c constraints.txt -e ".[test]"'
+    done = subprocess.run(
+        [ruff, *command, "."], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,67 @@
+#!/usr/bin/env python
+"""Train a model: ``python tools/train.py CONFIG``."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("capnet_mm") is None:  # not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from capnet_mm import apis, compat  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train a model")
+    apis.add_common_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint, or from the latest one in the work dir",
+    )
+    parser.add_argument(
+        "--amp", action="store_true", help="train with automatic mixed precision"
+    )
+    parser.add_argument(
+        "--no-validate", action="store_true", help="do not evaluate while training"
+    )
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate with the actual batch size",
+    )
+    parser.add_argument(
+        "--no-persistent-workers",
+        action="store_true",
+        help="start the data loaders' workers anew for each pass",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    cfg = apis.read_config(args)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        apis.apply_amp(cfg)
+    if args.auto_scale_lr:
+        if cfg.get("auto_scale_lr") is None:
+            raise ValueError(
+                "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the "
+                f"config {args.config}: the batch size that its lr is meant for."
+            )
+        cfg.auto_scale_lr.enable = True
+    apis.complete_dataloaders(cfg, args.no_pin_memory, args.no_persistent_workers)
+    apis.apply_resume(cfg, args.resume)
+    compat.init_cpu_distributed(cfg)
+    apis.build_runner(cfg).train()
+
+
+if __name__ == "__main__":
+    main()
