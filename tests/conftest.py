@@ -14,7 +14,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TEXT_CONFIG = dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=2)
 VISION_CONFIGS = dict(
     vit=dict(image_size=32, patch_size=8, width=32, head_width=16, layers=2),
+    vit_224=dict(image_size=224, patch_size=56, width=32, head_width=16, layers=2),
     resnet=dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=16),
+    resnet_224=dict(image_size=224, layers=[1, 1, 1, 1], width=8, head_width=16),
     timm=dict(
         timm_model_name="mobilenetv2_035",
         timm_pool="avg",

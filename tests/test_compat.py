@@ -160,6 +160,7 @@ def test_a_real_checkpoint_of_mmengine_is_read_and_resumed(tmp_path, optimizer):
             ],
             custom_hooks=[dict(type="EMAHook")],
             experiment_name=f"compat_{optimizer}_{bool(kwargs)}",
+            default_scope="mmpretrain",  # which stays set, for other tests too
             **kwargs,
         )
 
