@@ -4,7 +4,7 @@ _base_ = [
     '_base_/models/capnet.py', '_base_/datasets/image_list.py',
     '_base_/schedules/adamw_10e.py', '_base_/default_runtime.py'
 ]
-train_dataloader = dict(num_workers=2)
+train_dataloader = dict(batch_size=32, num_workers=2)
 # Chosen on a small set of photographs: a context that starts from words keeps
 # what CLIP knows of rare classes, and λ = 1 leaves negatives their full slope.
 model = dict(

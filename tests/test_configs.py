@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -109,3 +110,43 @@ def test_leaf_trains_and_tests(read, name, tmp_path):
                 cfg.tta_model.average = "probabilities"
             apply_tta(cfg)
         check(Runner.from_cfg(cfg).test())
+
+
+def test_interrupted_and_resumed_capnet_ends_with_the_same_weights(read, tmp_path):
+    """Augmentations in two workers, AdamW, schedule, sampler: bit for bit."""
+
+    def make_runner(work_dir, resume=False):
+        cfg = read("capnet_custom.py")
+        cfg.work_dir = str(tmp_path / work_dir)
+        cfg.train_dataloader.num_workers = 2
+        cfg.train_cfg.max_epochs = 3
+        cfg.resume = resume
+        return Runner.from_cfg(cfg)
+
+    make_runner("straight").train()
+    straight = torch.load(tmp_path / "straight" / "epoch_3.pth")["state_dict"]
+
+    interrupted = make_runner("resumed")
+    interrupted.register_hook(PowerCut(iteration=3))  # the middle of epoch 2
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+    last = (tmp_path / "resumed" / "last_checkpoint").read_text()
+    assert last.endswith("epoch_1.pth")
+    first = torch.load(last)["state_dict"]
+
+    make_runner("resumed", resume=True).train()
+    resumed = torch.load(tmp_path / "resumed" / "epoch_3.pth")["state_dict"]
+    assert straight.keys() == resumed.keys()
+    different = [n for n in straight if not torch.equal(straight[n], resumed[n])]
+    assert different == []
+    context = "head.prompt.context"
+    assert not torch.equal(first[context], resumed[context])
+
+
+class PowerCut(Hook):
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter + 1 == self.iteration:
+            raise KeyboardInterrupt
