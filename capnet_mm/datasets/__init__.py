@@ -1,18 +1,26 @@
-"""Long-tailed multi-label datasets and their transforms."""
+"""Long-tailed multi-label datasets, their transforms and samplers."""
 
 from .class_names import read_class_names, readable_name
 from .coco_lt import COCOLT
 from .image_list import ImageListDataset
+from .long_tail import LongTailDraw, draw_long_tail, pareto_counts
+from .nus_wide import NUSWIDE
+from .samplers import ClassAwareSampler
 from .transforms import CorruptImageError, FixedCrop, LoadImage
 from .voc_lt import VOCLT
 
 __all__ = [
     "COCOLT",
+    "ClassAwareSampler",
     "CorruptImageError",
     "FixedCrop",
     "ImageListDataset",
     "LoadImage",
+    "LongTailDraw",
+    "NUSWIDE",
     "VOCLT",
+    "draw_long_tail",
+    "pareto_counts",
     "read_class_names",
     "readable_name",
 ]

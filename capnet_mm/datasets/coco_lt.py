@@ -42,7 +42,8 @@ class COCOLT(ImageListDataset):
     Args:
         ann_file (str, optional): Defaults to None: ``coco_lt_train.txt``, or
             ``coco_lt_test.txt`` with ``test_mode=True``, which takes its class counts
-            and groups from the former.
+            and groups from the former. Where ``tools/prepare_data.py coco-lt`` wrote
+            the same name with ``.json``, that one is taken.
         **kwargs: Other arguments of :class:`ImageListDataset`.
 
     Examples:

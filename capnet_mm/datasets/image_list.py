@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.fileio import exists, get_file_backend, join_path
@@ -33,7 +35,16 @@ class ImageListDataset(MultiLabelDataset):
 
     (an image without labels is kept: it is a negative of every class), or a
     ``.json`` file as :class:`mmpretrain.datasets.MultiLabelDataset` reads it, with
-    ``metainfo`` and ``data_list``. The layout that the defaults expect::
+    ``metainfo`` and ``data_list``.
+
+    Labels that are unknown, neither positive nor negative, are written ``?7`` in a
+    text list, ``"gt_unknown": [7]`` in JSON. If a list has any, all of its images
+    carry ``gt_score``, (C,), 1 positive, 0 negative, -1 unknown:
+    :class:`~capnet_mm.models.DBFocalLoss` and
+    :class:`~capnet_mm.evaluation.LongTailMAP` leave the unknown entries out
+    (MMPretrain's own losses do not know them). Class counts are of positives.
+
+    The layout that the defaults expect::
 
         data_root
         ├── classes.txt      # one class name a line
@@ -129,11 +140,12 @@ class ImageListDataset(MultiLabelDataset):
                 f"There is no data root {data_root}: set `data_root` to the folder "
                 "that holds your lists and images."
             )
-        ann_file = ann_file or (self.TEST_LIST if test_mode else self.TRAIN_LIST)
+        official = self.TEST_LIST if test_mode else self.TRAIN_LIST
+        ann_file = ann_file or _official_list(official, data_root)
         if not ann_file:
             raise ValueError("`ann_file` is missing: name the list of the images.")
         if train_ann_file is None and test_mode:
-            train_ann_file = self.TRAIN_LIST
+            train_ann_file = _official_list(self.TRAIN_LIST, data_root)
         frequency_groups((), head_threshold, tail_threshold)  # check them at once
         self.corrupt_images = corrupt_images
         self.check_images = check_images
@@ -141,6 +153,7 @@ class ImageListDataset(MultiLabelDataset):
         self.tail_threshold = tail_threshold
         self.train_ann_file = _in_root(train_ann_file, data_root)
         self._skipped = _shared_flags(0)
+        self._has_unknown = False
 
         super().__init__(
             ann_file=ann_file,
@@ -184,14 +197,34 @@ class ImageListDataset(MultiLabelDataset):
 
         Returns:
             list[dict]: ``img_path`` (with data root and prefix) and ``gt_label``
-            (list of int, sorted, maybe empty) of every image.
+            (list of int, sorted, maybe empty) of every image; ``gt_unknown`` of
+            those with unknown labels.
         """
         data_list = read_image_list(self.ann_file, len(self.CLASSES))
+        self._has_unknown = any("gt_unknown" in data_info for data_info in data_list)
         for data_info in data_list:
             data_info["img_path"] = join_path(self.img_prefix, data_info["img_path"])
         if self.check_images:
             self._check_images_exist(data_list)
         return data_list
+
+    def get_data_info(self, idx: int) -> dict:
+        """What is known of one image.
+
+        Args:
+            idx (int): Index of the image.
+
+        Returns:
+            dict: As :meth:`load_data_list` says, with ``sample_idx``; with
+            ``gt_score``, (C,) float32, if the list has unknown labels.
+        """
+        data_info = super().get_data_info(idx)
+        if self._has_unknown:  # all images, or they could not share a batch
+            score = np.zeros(len(self.CLASSES), dtype=np.float32)
+            score[data_info["gt_label"]] = 1
+            score[data_info.get("gt_unknown", [])] = -1
+            data_info["gt_score"] = score
+        return data_info
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline on one image.
@@ -340,6 +373,15 @@ class ImageListDataset(MultiLabelDataset):
             logger="current",
             level=logging.WARNING,
         )
+
+
+def _official_list(name: str | None, data_root: str) -> str | None:
+    """What ``tools/prepare_data.py`` wrote of an official list, else its name."""
+    if name is not None:
+        prepared = str(Path(name).with_suffix(".json"))
+        if exists(_in_root(prepared, data_root)):
+            return prepared
+    return name
 
 
 def _in_root(path: str | None, data_root: str) -> str | None:

@@ -1,15 +1,24 @@
-"""Reading and checking the two formats of image lists.
+"""Reading, checking and writing the two formats of image lists.
 
 Both readers return one ``dict(img_path=…, gt_label=[…])`` per image, paths as
 the list has them, labels sorted and unique. An image without labels is kept: it
-is a negative of every class.
+is a negative of every class. Where it is not known whether an image shows some
+class, the dict also has ``gt_unknown=[…]``; in a text list these labels are
+written with a question mark, ``a.jpg 3 ?7``.
 """
 
 import json
+import os
 import posixpath
+import re
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.fileio import exists, get_text
+
+# int() alone would take "1_0" for 10.
+_TEXT_LABEL = re.compile(r"(\??)(-?\d+)")
 
 
 def is_json(path: str | Path) -> bool:
@@ -26,14 +35,15 @@ def read_image_list(path: str, num_classes: int) -> list[dict]:
 
     Returns:
         list[dict]: ``img_path`` (str) and ``gt_label`` (list of int, sorted and
-        unique, maybe empty) of every image; for JSON also whatever else an
-        entry holds.
+        unique, maybe empty) of every image; ``gt_unknown`` (likewise, never
+        empty) of those with unknown labels; for JSON also whatever else an entry
+        holds.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The list has no images, a label that is not a whole number
-            from 0 to C - 1, or a path twice; the message names the file and the
-            line or the entry.
+            from 0 to C - 1 or that is both positive and unknown, or a path
+            twice; the message names the file and the line or the entry.
     """
     if is_json(path):
         entries = _json_entries(path)
@@ -43,14 +53,19 @@ def read_image_list(path: str, num_classes: int) -> list[dict]:
     images = []
     place_of: dict[str, str] = {}
     for place, entry in entries:
-        labels = entry["gt_label"]
-        for label in labels:
+        labels, unknown = set(entry["gt_label"]), set(entry.pop("gt_unknown", ()))
+        for label in (*entry["gt_label"], *sorted(unknown)):
             if not 0 <= label < num_classes:
                 raise ValueError(
                     f"{path}, {place}: label {label} is out of range; there are "
                     f"{num_classes} classes, so labels go from 0 to "
                     f"{num_classes - 1}."
                 )
+        if labels & unknown:
+            raise ValueError(
+                f"{path}, {place}: label {min(labels & unknown)} is given as positive "
+                "and as unknown; decide for one."
+            )
         key = posixpath.normpath(entry["img_path"])  # ./a.jpg is a.jpg
         if key in place_of:
             raise ValueError(
@@ -58,10 +73,81 @@ def read_image_list(path: str, num_classes: int) -> list[dict]:
                 f"{place_of[key]}; give each image once, with all its labels."
             )
         place_of[key] = place
-        images.append({**entry, "gt_label": sorted(set(labels))})
+        image = {**entry, "gt_label": sorted(labels)}
+        if unknown:
+            image["gt_unknown"] = sorted(unknown)
+        images.append(image)
     if not images:
         raise ValueError(f"Image list {path} is empty: it names no image.")
     return images
+
+
+def write_image_list(
+    path: str | Path, images: Sequence[dict], metainfo: dict | None = None
+) -> None:
+    """Write an image list that :func:`read_image_list` reads.
+
+    It is written beside its place and moved there when complete: what is at
+    ``path`` is the old file or the whole new one, never a part.
+
+    Args:
+        path (str | Path): MMPretrain's JSON if it ends in ``.json``, else text.
+        images (Sequence[dict]): As :func:`read_image_list` returns them. A text
+            list takes ``img_path``, ``gt_label`` and ``gt_unknown`` only.
+        metainfo (dict, optional): For JSON: class names and the like.
+
+    Raises:
+        ValueError: A path has a space in it, which a text list cannot hold.
+    """
+    path = Path(path).expanduser()
+    if is_json(path):
+        content = {"metainfo": metainfo or {}, "data_list": list(images)}
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+    else:
+        text = "\n".join(_text_line(image) for image in images)
+    replace_files({path: (text + "\n").encode()})
+
+
+def replace_files(contents: dict[Path, bytes]) -> None:
+    """Write files whole: all beside their places first, then all are renamed.
+
+    What can be read under a file's name is the old file or the whole new one, also
+    when writing fails half-way.
+
+    Args:
+        contents (dict[Path, bytes]): What to write where.
+    """
+    complete: list[tuple[str, Path]] = []
+    try:
+        for path, content in contents.items():
+            handle, name = tempfile.mkstemp(
+                prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+            )
+            complete.append((name, path))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp's file is its owner's alone; others may read an ordinary one.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
+        for name, path in complete:
+            os.replace(name, path)
+    finally:
+        for name, _ in complete:
+            Path(name).unlink(missing_ok=True)
+
+
+def _text_line(image: dict) -> str:
+    img_path = image["img_path"]
+    if img_path.split() != [img_path]:
+        raise ValueError(
+            f"The path {img_path!r} has a space in it or is empty, which a text list "
+            "cannot hold: write a .json list."
+        )
+    unknown = (f"?{label}" for label in image.get("gt_unknown", ()))
+    return " ".join([img_path, *map(str, image["gt_label"]), *unknown])
 
 
 def read_json_classes(path: str) -> tuple[list[str], list[str] | None]:
@@ -109,16 +195,17 @@ def _text_entries(path: str):
         if not line.strip():
             continue
         img_path, *words = line.split()
+        entry = {"img_path": img_path, "gt_label": [], "gt_unknown": []}
         for word in words:
-            # int() alone would take "1_0" for 10.
-            if not word.removeprefix("-").isdecimal():
+            match = _TEXT_LABEL.fullmatch(word)
+            if match is None:
                 raise ValueError(
                     f"{path}, line {number}: label {word!r} is not a whole number; "
-                    "expected 'path label label …' (a path with spaces in it needs "
-                    "the JSON format)."
+                    "expected 'path label label …', with ?label for one that is "
+                    "unknown (a path with spaces in it needs the JSON format)."
                 )
-        labels = [int(word) for word in words]
-        yield f"line {number}", {"img_path": img_path, "gt_label": labels}
+            entry["gt_unknown" if match[1] else "gt_label"].append(int(match[2]))
+        yield f"line {number}", entry
 
 
 def _json_entries(path: str):
@@ -131,14 +218,24 @@ def _json_entries(path: str):
                 f"'img_path', got {entry!r}."
             )
         labels = entry.get("gt_label")
-        # bool is an int in Python, but true is no label.
-        if not isinstance(labels, list) or not all(type(x) is int for x in labels):
+        if not _is_label_list(labels):
             raise ValueError(
                 f"{path}, {place} ({entry['img_path']}): expected 'gt_label', a list "
                 f"of whole numbers (empty for an image without labels), got "
                 f"{labels!r}."
             )
+        unknown = entry.get("gt_unknown", [])
+        if not _is_label_list(unknown):
+            raise ValueError(
+                f"{path}, {place} ({entry['img_path']}): expected 'gt_unknown', where "
+                f"it is given, to be a list of whole numbers, got {unknown!r}."
+            )
         yield place, entry
+
+
+def _is_label_list(value) -> bool:
+    # bool is an int in Python, but true is no label.
+    return isinstance(value, list) and all(type(label) is int for label in value)
 
 
 def _load_json(path: str) -> dict:

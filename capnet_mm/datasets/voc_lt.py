@@ -26,7 +26,8 @@ class VOCLT(ImageListDataset):
     Args:
         ann_file (str, optional): Defaults to None: ``voc_lt_train.txt``, or
             ``voc_lt_test.txt`` with ``test_mode=True``, which takes its class counts
-            and groups from the former.
+            and groups from the former. Where ``tools/prepare_data.py voc-lt`` wrote
+            the same name with ``.json``, that one is taken.
         **kwargs: Other arguments of :class:`ImageListDataset`.
 
     Examples:

@@ -125,6 +125,82 @@ def test_mean_is_over_images_and_classes_whatever_mmpretrains_heads_pass():
     torch.testing.assert_close(4 * weighted, first)
 
 
+def partly_known(num_classes=20):
+    """Logits, labels with -1 for a third of the entries, and what is known."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=3, size=(6, num_classes))
+    labels = (rng.random(logits.shape) < 0.3).astype(int)
+    known = rng.random(logits.shape) < 0.66
+    known[:, 0], labels[:, 0] = True, 1  # a label in every image
+    return logits, np.where(known, labels, -1), known
+
+
+@pytest.mark.parametrize(("data", "kind"), CASES)
+def test_unknown_entries_have_no_loss_no_gradient_and_no_share_in_the_mean(data, kind):
+    logits, target, known = partly_known(len(RELEASED[data]["class_counts"]))
+    # The formula, with the positives that are known as all positives there are.
+    expected = reference_loss(
+        logits,
+        target == 1,
+        RELEASED[data]["class_counts"],
+        RELEASED[data]["num_images"],
+        focal=kind == "focal",
+        **SETTINGS[data],
+    )[known]
+    loss = make_loss(data, focal=kind == "focal")
+    x = torch.tensor(logits, requires_grad=True)
+    y = torch.tensor(target)
+    values = loss(x, y, reduction_override="none")
+    assert values.detach()[~known].eq(0).all()
+    np.testing.assert_allclose(values.detach()[known], expected, rtol=1e-4, atol=1e-6)
+    mean = loss(x, y, avg_factor=6)
+    assert mean.item() == pytest.approx(expected.mean(), rel=1e-5)
+    total = loss(x, y, reduction_override="sum").item()
+    assert total == pytest.approx(expected.sum(), rel=1e-5)
+    per_image = make_loss(data, focal=kind == "focal", average="images")
+    assert per_image(x, y, avg_factor=6).item() == pytest.approx(total / 6, rel=1e-6)
+    # A fully labelled batch, of which only the known entries are looked at.
+    full = torch.tensor(logits, requires_grad=True)
+    loss(full, y.clamp(min=0), reduction_override="none")[known].mean().backward()
+    mean.backward()
+    assert x.grad[~known].eq(0).all()
+    torch.testing.assert_close(x.grad, full.grad)
+
+
+def test_logits_of_unknown_entries_change_nothing():
+    logits, target, known = partly_known()
+    changed = np.where(known, logits, 100.0)
+    loss, target = make_loss("voc"), torch.tensor(target)
+    assert loss(torch.tensor(logits), target) == loss(torch.tensor(changed), target)
+
+
+def test_mean_without_unknown_entries_is_that_of_all():
+    logits, target, _ = partly_known()
+    logits, target = torch.tensor(logits), torch.tensor(target).clamp(min=0)
+    loss = make_loss("voc")
+    values = loss(logits, target, reduction_override="none")
+    torch.testing.assert_close(loss(logits, target), values.mean())
+
+
+@pytest.mark.parametrize("average", ["elements", "images"])
+def test_images_and_batches_of_which_nothing_is_known_stay_finite(average):
+    loss = make_loss("voc", average=average, class_weight_exponent=0.5)
+    logits = torch.randn(3, 20, requires_grad=True)
+    nothing = loss(logits, torch.full((3, 20), -1.0))
+    nothing.backward()
+    assert nothing.item() == 0 and logits.grad.eq(0).all()
+
+    logits.grad = None
+    target = torch.eye(3, 20)
+    target[1] = -1
+    value = loss(logits, target)
+    value.backward()
+    assert torch.isfinite(value) and value > 0
+    assert torch.isfinite(logits.grad).all() and logits.grad[1].eq(0).all()
+    if average == "elements":  # as if the image were not there
+        torch.testing.assert_close(value, loss(logits[[0, 2]], target[[0, 2]]))
+
+
 def test_class_weights_follow_the_counts_with_mean_one():
     logits, target = torch.randn(2, 20), torch.eye(2, 20)
     plain = make_loss("voc")(logits, target, reduction_override="none")

@@ -69,6 +69,11 @@ class DBFocalLoss(nn.Module):
     with :math:`p_t = \exp(-\mathrm{BCE}(u', y))`, averaged over B × C. Without
     the focal factor :math:`L = w' \mathrm{BCE}(u', y)`.
 
+    Entries of unknown label (target -1) have no loss and are not counted in the
+    average; they add nothing to the sum in r either. ν still goes by N, all
+    training images, though a class may be known in fewer. Ours: the source knows
+    none.
+
     Source: Wu et al., *Distribution-Balanced Loss for Multi-Label Classification
     in Long-Tailed Datasets*, ECCV 2020; the defaults are theirs for VOC-LT. For
     COCO-LT they use ``mu=0.2, neg_scale=2``.
@@ -92,10 +97,10 @@ class DBFocalLoss(nn.Module):
         class_weight_exponent (float): τ' of additional class weights
             :math:`n_c^{-\tau'}`, normalised to mean 1 (re-weighting as in LMPT).
             Defaults to 0: none.
-        average (str): ``'elements'`` divides by B × C as the authors' code does,
-            whatever ``avg_factor`` says; ``'images'`` divides by ``avg_factor``
-            (B from MMPretrain's heads), C times as much. Defaults to
-            ``'elements'``.
+        average (str): ``'elements'`` divides by B × C, less the entries that are
+            unknown, as the authors' code does, whatever ``avg_factor`` says;
+            ``'images'`` divides by ``avg_factor`` (B from MMPretrain's heads), C
+            times as much if all is known. Defaults to ``'elements'``.
         loss_weight (float): Factor of the loss. Defaults to 1.
 
     Raises:
@@ -176,14 +181,14 @@ class DBFocalLoss(nn.Module):
 
         Args:
             cls_score: Logits, (B, C).
-            target: Labels, 1 positive and 0 negative, (B, C).
+            target: Labels, 1 positive, 0 negative, below 0 unknown, (B, C).
             weight: Factor of each image, (B,), or of each entry, (B, C).
             avg_factor: Divisor when ``average='images'``; None is B.
             reduction_override: ``'none'`` for the (B, C) values, ``'sum'``,
                 ``'mean'``. None is ``'mean'``.
 
         Returns:
-            Scalar, or (B, C) for ``'none'``.
+            Scalar, 0 if nothing is known; or (B, C) for ``'none'``.
         """
         self._check(cls_score)
         logits, target = cls_score.float(), target.float()
@@ -192,7 +197,8 @@ class DBFocalLoss(nn.Module):
             logits = logits + logit_offset(
                 self.class_counts, self.num_images, self.kappa, neg_scale
             )
-        positive = target == 1
+        known, positive = target >= 0, target == 1
+        target = target.clamp(min=0)  # what is unknown is taken out below
         bce = F.binary_cross_entropy_with_logits(
             torch.where(positive, logits, neg_scale * logits), target, reduction="none"
         )
@@ -211,10 +217,16 @@ class DBFocalLoss(nn.Module):
         if weight is not None:
             weight = weight.float()
             loss = loss * (weight[:, None] if weight.ndim == 1 else weight)
-        return self.loss_weight * self._reduce(loss, avg_factor, reduction_override)
+        loss = torch.where(known, loss, 0.0)
+        loss = self._reduce(loss, known, avg_factor, reduction_override)
+        return self.loss_weight * loss
 
     def _reduce(
-        self, loss: Tensor, avg_factor: float | None, reduction: str | None
+        self,
+        loss: Tensor,
+        known: Tensor,
+        avg_factor: float | None,
+        reduction: str | None,
     ) -> Tensor:
         if reduction == "none":
             return loss
@@ -227,7 +239,7 @@ class DBFocalLoss(nn.Module):
             )
         if self.average == "images":
             return loss.sum() / (len(loss) if avg_factor is None else avg_factor)
-        return loss.mean()
+        return loss.sum() / known.sum().clamp(min=1)
 
     def _check(self, cls_score: Tensor) -> None:
         known, needed = len(self.class_counts), cls_score.shape[1]

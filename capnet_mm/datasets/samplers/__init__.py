@@ -1,0 +1,5 @@
+"""Samplers."""
+
+from .class_aware_sampler import ClassAwareSampler
+
+__all__ = ["ClassAwareSampler"]

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from capnet_mm.apis.browse import cooccurrence
+
+
+def test_cooccurrence_is_the_share_of_a_classes_images_with_the_other():
+    labels = [[0, 1], [0], [1, 2], [0, 1, 2], []]
+    expected = np.zeros((4, 4))
+    for c in range(4):
+        with_c = [set(image) for image in labels if c in image]
+        for k in range(4):
+            if with_c:
+                expected[c, k] = sum(k in image for image in with_c) / len(with_c)
+    np.testing.assert_allclose(cooccurrence(labels, 4), expected)
+
+
+def test_pictures_are_drawn_for_a_training_set(run_tool, config, data_root, tmp_path):
+    flags = ("--data-root", data_root, "--work-dir", tmp_path, "--seed", 1)
+    run_tool("browse_dataset.py", config, *flags, "--images", 3, "--views", 2)
+    sheet = np.asarray(Image.open(tmp_path / "samples.png").convert("RGB"))
+    assert sheet.shape[0] > sheet.shape[1]  # three rows of two views
+    # The pictures are red, green and blue: more than one colour is drawn.
+    saturated = sheet.max(-1).astype(int) - sheet.min(-1) > 60
+    assert len(np.unique(sheet[saturated].argmax(-1))) > 1
+    for name in ("class_counts", "cooccurrence"):
+        pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+def test_impossible_sheets_are_refused(run_tool, config, data_root, tmp_path):
+    flags = ("--data-root", data_root, "--work-dir", tmp_path)
+    with pytest.raises(ValueError, match="--images 0"):
+        run_tool("browse_dataset.py", config, *flags, "--images", 0)
