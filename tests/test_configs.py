@@ -14,6 +14,7 @@ from PIL import Image
 
 from capnet_mm.apis import apply_tta
 from capnet_mm.datasets import COCOLT, VOCLT
+from capnet_mm.datasets.list_files import read_image_list, write_image_list
 
 CONFIGS = sorted(
     path.relative_to(REPOSITORY / "configs").as_posix()
@@ -55,9 +56,9 @@ def data_root(tmp_path_factory):
 def read(monkeypatch, data_root, clips, tmp_path):
     """Reads a config for two epochs on the six pictures and a tiny CLIP."""
 
-    def read(name):
+    def read(name, root=data_root):
         vision = "resnet_224" if "rn50" in name else "vit_224"
-        monkeypatch.setenv("CAPNET_DATA_ROOT", str(data_root))
+        monkeypatch.setenv("CAPNET_DATA_ROOT", str(root))
         monkeypatch.setenv("CAPNET_CLIP", clips[vision])
         cfg = Config.fromfile(REPOSITORY / "configs" / name)
         for split in ("train", "val", "test"):
@@ -110,6 +111,24 @@ def test_leaf_trains_and_tests(read, name, tmp_path):
                 cfg.tta_model.average = "probabilities"
             apply_tta(cfg)
         check(Runner.from_cfg(cfg).test())
+
+
+def test_prepared_json_lists_need_no_classes_file(
+    read, data_root, tmp_path, monkeypatch
+):
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in ("train", "val"):
+        images = read_image_list(str(data_root / f"{name}.txt"), 3)
+        for image in images:
+            image["img_path"] = str(data_root / image["img_path"])
+        metainfo = dict(classes=["dog", "cat", "tvmonitor"])
+        write_image_list(root / f"pets_{name}.json", images, metainfo)
+    monkeypatch.setenv("CAPNET_TRAIN_LIST", "pets_train.json")
+    monkeypatch.setenv("CAPNET_VAL_LIST", "pets_val.json")
+    cfg = read("zero_shot_custom.py", root)
+    assert cfg.val_dataloader.dataset.train_ann_file == "pets_train.json"
+    check(Runner.from_cfg(cfg).test())
 
 
 def test_interrupted_and_resumed_capnet_ends_with_the_same_weights(read, tmp_path):

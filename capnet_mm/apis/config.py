@@ -16,6 +16,8 @@ from .checkpoint import check_checkpoint
 # Flags that set what the configs read as `{{$VARIABLE:default}}`.
 _ENVIRONMENT = {
     "data_root": "CAPNET_DATA_ROOT",
+    "train_list": "CAPNET_TRAIN_LIST",
+    "val_list": "CAPNET_VAL_LIST",
     "clip": "CAPNET_CLIP",
     "pretrained": "CAPNET_CLIP_PRETRAINED",
 }
@@ -33,6 +35,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-root",
         help="folder with the lists and images; as CAPNET_DATA_ROOT in the environment",
+    )
+    parser.add_argument(
+        "--train-list",
+        metavar="FILE",
+        help="list in the data root of configs for own data; as CAPNET_TRAIN_LIST",
+    )
+    parser.add_argument(
+        "--val-list", metavar="FILE", help="the same; as CAPNET_VAL_LIST"
     )
     parser.add_argument(
         "--clip",
