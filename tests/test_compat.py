@@ -326,3 +326,18 @@ def test_a_process_that_torchrun_did_not_start_is_told_so(group, monkeypatch):
     with pytest.raises(ValueError, match="RANK.*dist_train.sh"):
         compat.init_cpu_distributed(Config(dict(launcher="pytorch")))
     assert group == []
+
+
+def test_only_processes_of_a_gloo_group_end_without_shutting_down(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: ended.append("barrier"))
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    monkeypatch.setattr(compat, "get_device", lambda: "cpu")
+    compat.leave_cpu_distributed(Config(dict(launcher="none")))
+    assert ended == []
+    compat.leave_cpu_distributed(Config(dict(launcher="pytorch")))
+    assert ended == ["barrier", 0]
+    monkeypatch.setattr(compat, "get_device", lambda: "cuda")
+    compat.leave_cpu_distributed(Config(dict(launcher="pytorch")))
+    assert ended == ["barrier", 0]

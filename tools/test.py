@@ -92,6 +92,7 @@ def main() -> None:
     metrics = runner.test()
     if args.out_item == "metrics" and is_main_process():
         mmengine.dump(metrics, args.out)
+    compat.leave_cpu_distributed(cfg)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def main() -> None:
     apis.apply_resume(cfg, args.resume)
     compat.init_cpu_distributed(cfg)
     apis.build_runner(cfg).train()
+    compat.leave_cpu_distributed(cfg)
 
 
 if __name__ == "__main__":
