@@ -148,7 +148,7 @@ def init_cpu_distributed(cfg: Config) -> None:
     Raises:
         ValueError: The process was not started by ``torchrun`` or the like.
     """
-    if cfg.get("launcher") != "pytorch" or get_device() != "cpu":
+    if not _runs_on_cpu_processes(cfg):
         return
     missing = [
         name
@@ -181,18 +181,24 @@ def leave_cpu_distributed(cfg: Config) -> None:
 
     PyTorch's gloo threads can abort a process while its interpreter shuts down
     ("terminate called without an active exception", seen in 3 of 14 runs of a
-    ten-line script under load, with or without destroying the group), and torchrun
-    then reports a finished run as failed. So the processes wait for each other,
-    write out what is buffered, and end without tearing the interpreter down. Called
-    by the tools last; does nothing where :func:`init_cpu_distributed` did nothing.
+    ten-line script under load, and in 5 of 14 that destroyed the group first), and
+    torchrun then reports a finished run as failed. So the processes wait for each
+    other, write out what is buffered, and end without tearing the interpreter down.
+    Called by the tools last; does nothing where :func:`init_cpu_distributed` did
+    nothing.
 
     Args:
         cfg (Config): The run.
     """
-    if cfg.get("launcher") != "pytorch" or get_device() != "cpu":
+    if not _runs_on_cpu_processes(cfg):
         return
     torch.distributed.barrier()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _runs_on_cpu_processes(cfg: Config) -> bool:
+    """Whether ``torchrun`` started this run on a machine without accelerator."""
+    return cfg.get("launcher") == "pytorch" and get_device() == "cpu"

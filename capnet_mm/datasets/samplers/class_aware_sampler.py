@@ -134,13 +134,17 @@ def _labels(dataset) -> list[Sequence[int]]:
     if hasattr(dataset, "get_cat_ids"):  # ClassBalancedDataset has it too
         try:
             return [dataset.get_cat_ids(index) for index in range(len(dataset))]
-        except NotImplementedError:
-            pass  # of MMEngine's BaseDataset: explained below
-    elif hasattr(dataset, "datasets"):  # ConcatDataset
+        except NotImplementedError as error:  # MMEngine's BaseDataset has the name only
+            raise _no_classes_error(dataset) from error
+    if hasattr(dataset, "datasets"):  # ConcatDataset
         return [labels for part in dataset.datasets for labels in _labels(part)]
-    elif hasattr(dataset, "dataset") and hasattr(dataset, "times"):  # RepeatDataset
+    if hasattr(dataset, "dataset") and hasattr(dataset, "times"):  # RepeatDataset
         return _labels(dataset.dataset) * dataset.times
-    raise ValueError(
+    raise _no_classes_error(dataset)
+
+
+def _no_classes_error(dataset) -> ValueError:
+    return ValueError(
         f"ClassAwareSampler needs to know the classes of each image, and "
         f"{type(dataset).__name__} has no get_cat_ids(index) that tells them: use "
         "ImageListDataset or another of MMPretrain's data sets (MMEngine's wrappers "
