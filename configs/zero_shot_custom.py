@@ -3,3 +3,4 @@ _base_ = './capnet_custom.py'
 model = dict(
     backbone=dict(adapter=None),
     head=dict(prompt=None, graph=None, gcn=None, temperature=0.01))
+train_dataloader = train_cfg = optim_wrapper = param_scheduler = None

@@ -88,6 +88,10 @@ def parse_args() -> argparse.Namespace:
         "--image-dir", default="Flickr", help="folder of the images; default: Flickr"
     )
 
+    nus_wide.add_argument(
+        "--table", help="ML-Decoder's nus_wid_data.csv, in place of two lists"
+    )
+
     custom = kinds.add_parser(
         "custom", parents=[common], help="CSV, JSON lines or a folder of .txt files"
     )
@@ -106,6 +110,7 @@ def parse_args() -> argparse.Namespace:
     custom.add_argument(
         "--separator", default=";", help="between class names in a column; default: ;"
     )
+    custom.add_argument("--split-column", help="column that says train, val or test")
     custom.add_argument("--name", default="custom", help="of the files to write")
     return parser.parse_args()
 

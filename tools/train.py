@@ -46,6 +46,11 @@ def main() -> None:
     """Train."""
     args = parse_args()
     cfg = apis.read_config(args)
+    if cfg.get("train_cfg") is None:
+        raise ValueError(
+            f"The config {args.config} has nothing to train (its train_cfg is None): "
+            f"test it, python tools/test.py {args.config}"
+        )
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:

@@ -3,17 +3,20 @@
 from .checkpoint import check_checkpoint
 from .config import (
     add_common_arguments,
+    add_data_arguments,
     apply_amp,
     apply_resume,
     apply_tta,
     apply_visualization,
     complete_dataloaders,
+    data_arguments,
     read_config,
 )
 from .runner import build_runner
 
 __all__ = [
     "add_common_arguments",
+    "add_data_arguments",
     "apply_amp",
     "apply_resume",
     "apply_tta",
@@ -21,5 +24,6 @@ __all__ = [
     "build_runner",
     "check_checkpoint",
     "complete_dataloaders",
+    "data_arguments",
     "read_config",
 ]

@@ -1,13 +1,14 @@
 """Pictures of a training set: augmented samples, counts, co-occurrence."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-# Colours of the frequency groups that stay apart for colour-blind readers.
-GROUP_COLORS = dict(head="#0072b2", medium="#e69f00", tail="#d55e00")
+from capnet_mm.datasets.list_files import replace_files
+from capnet_mm.visualization import GROUP_COLORS
 
 
 def sample_sheet(dataset, indices: Sequence[int], num_views: int, path: Path) -> None:
@@ -30,7 +31,7 @@ def sample_sheet(dataset, indices: Sequence[int], num_views: int, path: Path) ->
             axis.set_axis_off()
         labels = [names[label] for label in item["data_samples"].gt_label.tolist()]
         row[0].set_title(", ".join(labels) or "no label", fontsize=9, loc="left")
-    figure.savefig(path, dpi=80)
+    _save(figure, path, dpi=80)
 
 
 def count_plot(metainfo: dict, path: Path) -> None:
@@ -58,7 +59,7 @@ def count_plot(metainfo: dict, path: Path) -> None:
     )
     axis.set_ylabel("training images")
     axis.legend()
-    figure.savefig(path, dpi=100)
+    _save(figure, path, dpi=100)
 
 
 def cooccurrence(labels: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
@@ -99,4 +100,11 @@ def cooccurrence_map(dataset, path: Path) -> None:
     axis.set_xlabel("… that also show this class")
     axis.set_ylabel("share of the images of this class …")
     figure.colorbar(image, ax=axis, fraction=0.046)
-    figure.savefig(path, dpi=100)
+    _save(figure, path, dpi=100)
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a PNG file whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi, format="png")
+    replace_files({Path(path): buffer.getvalue()})

@@ -32,28 +32,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and scores")
-    parser.add_argument(
-        "--data-root",
-        help="folder with the lists and images; as CAPNET_DATA_ROOT in the environment",
-    )
-    parser.add_argument(
-        "--train-list",
-        metavar="FILE",
-        help="list in the data root of configs for own data; as CAPNET_TRAIN_LIST",
-    )
-    parser.add_argument(
-        "--val-list", metavar="FILE", help="the same; as CAPNET_VAL_LIST"
-    )
-    parser.add_argument(
-        "--clip",
-        metavar="MODEL",
-        help="architecture of open_clip or local-dir:PATH; as CAPNET_CLIP",
-    )
-    parser.add_argument(
-        "--pretrained",
-        metavar="TAG",
-        help="tag or file of its weights; as CAPNET_CLIP_PRETRAINED",
-    )
+    add_data_arguments(parser)
     parser.add_argument(
         "--no-pin-memory",
         action="store_true",
@@ -76,6 +55,53 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
     )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which data and which CLIP a config takes.
+
+    Args:
+        parser (ArgumentParser): Changed in place.
+    """
+    parser.add_argument(
+        "--data-root",
+        help="folder with the lists and images; as CAPNET_DATA_ROOT in the environment",
+    )
+    parser.add_argument(
+        "--train-list",
+        metavar="FILE",
+        help="list in the data root of configs for own data; as CAPNET_TRAIN_LIST",
+    )
+    parser.add_argument(
+        "--val-list", metavar="FILE", help="the same; as CAPNET_VAL_LIST"
+    )
+    parser.add_argument(
+        "--clip",
+        metavar="MODEL",
+        help="architecture of open_clip or local-dir:PATH; as CAPNET_CLIP",
+    )
+    parser.add_argument(
+        "--pretrained",
+        metavar="TAG",
+        help="tag or file of its weights; as CAPNET_CLIP_PRETRAINED",
+    )
+
+
+def data_arguments(args: argparse.Namespace) -> list[str]:
+    """The flags of :func:`add_data_arguments` that were given, to hand them on.
+
+    Args:
+        args (Namespace): Of a parser with them.
+
+    Returns:
+        list[str]: Flags and values, as words of a command line.
+    """
+    words = []
+    for name in _ENVIRONMENT:
+        value = getattr(args, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    return words
 
 
 def read_config(args: argparse.Namespace) -> Config:

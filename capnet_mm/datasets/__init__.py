@@ -6,18 +6,28 @@ from .image_list import ImageListDataset
 from .long_tail import LongTailDraw, draw_long_tail, pareto_counts
 from .nus_wide import NUSWIDE
 from .samplers import ClassAwareSampler
-from .transforms import CorruptImageError, FixedCrop, LoadImage
+from .shapes_lt import ShapesLT
+from .transforms import (
+    CorruptImageError,
+    FastRandomResizedCrop,
+    FastResizeEdge,
+    FixedCrop,
+    LoadImage,
+)
 from .voc_lt import VOCLT
 
 __all__ = [
     "COCOLT",
     "ClassAwareSampler",
     "CorruptImageError",
+    "FastRandomResizedCrop",
+    "FastResizeEdge",
     "FixedCrop",
     "ImageListDataset",
     "LoadImage",
     "LongTailDraw",
     "NUSWIDE",
+    "ShapesLT",
     "VOCLT",
     "draw_long_tail",
     "pareto_counts",

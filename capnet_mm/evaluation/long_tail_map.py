@@ -49,6 +49,13 @@ class LongTailMAP(BaseMetric):
         prefix (str, optional): Before the names of the results. Defaults to None:
             'multi-label'.
 
+    Attributes:
+        class_results (list[dict] | None): The classes in their order, as the last
+            evaluation found them: ``name`` (str), ``train_count`` (int, or None if
+            unknown), ``group`` (str, or None), ``num_positives`` (int, images of the
+            test set with it) and ``average_precision`` (float in percent, NaN without
+            a positive). None before, and in processes other than the main one.
+
     Examples:
         >>> import torch
         >>> from mmengine.evaluator import Evaluator
@@ -92,6 +99,7 @@ class LongTailMAP(BaseMetric):
             frequency_groups((), **self.thresholds)  # check them before the epoch
         self.classwise = classwise
         self.softmax = softmax
+        self.class_results: list[dict] | None = None
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Keep the scores and labels of one batch.
@@ -138,6 +146,7 @@ class LongTailMAP(BaseMetric):
             ValueError: There is no image, a score is NaN, or the number of classes is
                 not that of the dataset.
         """
+        self.class_results = None
         if not results:
             raise ValueError("There is no image to evaluate: the test set is empty.")
         scores = torch.stack([result["scores"] for result in results])  # (N, C)
@@ -154,7 +163,10 @@ class LongTailMAP(BaseMetric):
         precisions = 100 * average_precision(scores, targets)
         num_positives = (targets == 1).sum(axis=0)
 
-        self._log_table(names, counts, groups, num_positives, precisions)
+        self.class_results = _class_results(
+            names, counts, groups, num_positives, precisions
+        )
+        _log_table(self.class_results)
         self._warn_of_absent(names, groups, num_positives)
         metrics = {"mAP": _mean(precisions)}
         for group, indices in groups.items():
@@ -207,33 +219,6 @@ class LongTailMAP(BaseMetric):
             return {}
         return groups
 
-    def _log_table(
-        self,
-        names: Sequence[str],
-        counts: Sequence[int] | None,
-        groups: dict[str, Sequence[int]],
-        num_positives: np.ndarray,
-        precisions: np.ndarray,
-    ) -> None:
-        """Log a table of the classes, from the most frequent to the rarest."""
-        group_of = {index: group for group, ids in groups.items() for index in ids}
-        order = range(len(names))
-        if counts is not None:
-            order = sorted(order, key=lambda index: -counts[index])
-        width = max(len("class"), *(len(name) for name in names))
-        lines = [f"{'class':{width}}    train  group      test      AP"]
-        for index in order:
-            count = "-" if counts is None else counts[index]
-            lines.append(
-                f"{names[index]:{width}}  {count:>7}  {group_of.get(index, '-'):6}  "
-                f"{num_positives[index]:>7}  {precisions[index]:>6.2f}"
-            )
-        table = "\n".join(lines)
-        print_log(
-            f"Average precision of each class (train, test: images with it)\n{table}",
-            logger="current",
-        )
-
     def _warn_of_absent(
         self,
         names: Sequence[str],
@@ -253,6 +238,44 @@ class LongTailMAP(BaseMetric):
                 warnings.append(f"mAP_{group} is NaN: the group {why}.")
         if warnings:
             print_log(" ".join(warnings), logger="current", level=logging.WARNING)
+
+
+def _class_results(
+    names: Sequence[str],
+    counts: Sequence[int] | None,
+    groups: dict[str, Sequence[int]],
+    num_positives: np.ndarray,
+    precisions: np.ndarray,
+) -> list[dict]:
+    group_of = {index: group for group, ids in groups.items() for index in ids}
+    return [
+        dict(
+            name=name,
+            train_count=None if counts is None else int(counts[index]),
+            group=group_of.get(index),
+            num_positives=int(num_positives[index]),
+            average_precision=float(precisions[index]),
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def _log_table(class_results: list[dict]) -> None:
+    """Log a table of the classes, from the most frequent to the rarest."""
+    by_count = sorted(class_results, key=lambda entry: -(entry["train_count"] or 0))
+    width = max(len("class"), *(len(entry["name"]) for entry in class_results))
+    lines = [f"{'class':{width}}    train  group      test      AP"]
+    for entry in by_count:
+        count = "-" if entry["train_count"] is None else entry["train_count"]
+        lines.append(
+            f"{entry['name']:{width}}  {count:>7}  {entry['group'] or '-':6}  "
+            f"{entry['num_positives']:>7}  {entry['average_precision']:>6.2f}"
+        )
+    table = "\n".join(lines)
+    print_log(
+        f"Average precision of each class (train, test: images with it)\n{table}",
+        logger="current",
+    )
 
 
 def _as_int8(targets: torch.Tensor) -> torch.Tensor:

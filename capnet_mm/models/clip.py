@@ -7,9 +7,13 @@ from pickle import UnpicklingError
 
 import open_clip
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 _LOCAL_DIR = "local-dir:"
+# In a folder's weights: which rows of the token table are there.
+_TOKEN_ROWS = "token_embedding.rows"
 _HF_HUB = "hf-hub:"
 
 
@@ -20,6 +24,10 @@ def load_clip(
     cache_dir: str | None = None,
 ) -> nn.Module:
     """Build an open_clip model on the CPU in float32 and load its weights.
+
+    A folder's ``open_clip_model.safetensors`` may leave out rows of the token table,
+    of tokens that the CLIP never learned: ``token_embedding.rows``, (R,), then says
+    which rows ``token_embedding.weight``, (R, width), has. The others are zero.
 
     Args:
         model: An open_clip architecture (``'ViT-B-16'``, ``'RN50'``, …),
@@ -54,6 +62,7 @@ def load_clip(
             tag = _check_pretrained(model, pretrained)
             if quick_gelu is None:
                 quick_gelu = bool(tag.get("quick_gelu", False))
+    compact = _compact_weights(model)
     try:
         clip = open_clip.create_model(
             model,
@@ -61,7 +70,10 @@ def load_clip(
             force_quick_gelu=bool(quick_gelu),
             cache_dir=cache_dir,
             require_pretrained=pretrained is not None or model.startswith(_HF_HUB),
+            load_weights=compact is None,
         )
+        if compact is not None:
+            _load_compact(clip, compact)
     except UnpicklingError as error:
         raise ValueError(
             f"The checkpoint {pretrained or model} was refused: it holds more than "
@@ -96,6 +108,23 @@ def _check_local_dir(path: str) -> None:
         raise FileNotFoundError(
             f"{path!r} has no weights: put open_clip_model.safetensors there."
         )
+
+
+def _compact_weights(model: str) -> str | None:
+    """The weights of a folder whose token table is incomplete."""
+    path = osp.join(model.removeprefix(_LOCAL_DIR), "open_clip_model.safetensors")
+    if not model.startswith(_LOCAL_DIR) or not osp.isfile(path):
+        return None
+    with safe_open(path, framework="pt") as weights:
+        return path if _TOKEN_ROWS in weights.keys() else None
+
+
+def _load_compact(clip: nn.Module, path: str) -> None:
+    state = load_file(path)
+    rows, known = state.pop(_TOKEN_ROWS), state["token_embedding.weight"]
+    table = known.new_zeros(clip.token_embedding.weight.shape)
+    table[rows] = known
+    clip.load_state_dict(dict(state, **{"token_embedding.weight": table}))
 
 
 def _check_architecture(model: str) -> None:

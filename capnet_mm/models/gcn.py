@@ -6,6 +6,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .label_graph import TopKAdjacency
+
 
 @MODELS.register_module()
 class ResidualGCN(BaseModule):
@@ -54,12 +56,15 @@ class ResidualGCN(BaseModule):
         else:
             self.register_buffer("gamma", gamma)
 
-    def forward(self, features: Tensor, adjacency: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, adjacency: Tensor | TopKAdjacency | None = None
+    ) -> Tensor:
         """Compute the residuals.
 
         Args:
             features: H_0, text features of the classes, (C, d).
-            adjacency: A, (C, C). None: the identity, every class for itself.
+            adjacency: A, (C, C), or only its entries that are not zero. None: the
+                identity, every class for itself.
 
         Returns:
             γ H_3, (C, d).
@@ -69,5 +74,5 @@ class ResidualGCN(BaseModule):
         return self.gamma * self.layer3(_propagate(adjacency, x))
 
 
-def _propagate(adjacency: Tensor | None, features: Tensor) -> Tensor:
+def _propagate(adjacency: Tensor | TopKAdjacency | None, features: Tensor) -> Tensor:
     return features if adjacency is None else adjacency @ features

@@ -81,6 +81,11 @@ class SoftPrompt(BaseModule):
         """M, the number of context tokens."""
         return self.context.shape[-2]
 
+    @property
+    def num_shared(self) -> int:
+        """How many tokens all prompts start with: [SOS], and a context they share."""
+        return 1 if self.class_specific else 1 + self.num_context
+
     def forward(self) -> tuple[Tensor, Tensor]:
         """Assemble the prompts.
 

@@ -6,10 +6,58 @@ import open_clip
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from open_clip.transformer import TextTransformer
+from open_clip.transformer import TextTransformer, Transformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .clip import load_clip
+from .residual_block import (
+    KeysAndValues,
+    block_at,
+    causal_block,
+    is_plain_block,
+    keys_and_values,
+)
+
+# What one more bucket costs in itself, in tokens that could be encoded meanwhile:
+# small matrix products, and on a GPU the launch of some 1,000 kernels.
+_OVERHEAD_CPU, _OVERHEAD = 32, 4096
+
+
+def length_buckets(
+    lengths: Sequence[int], overhead: int, largest: int | None = None
+) -> list[tuple[int, int]]:
+    """Split sorted sequences into buckets that are each padded to their longest.
+
+    Of all splits between different lengths the one with the fewest tokens is
+    taken, where every bucket counts ``overhead`` tokens more than it has.
+
+    Args:
+        lengths: Lengths of the sequences in ascending order.
+        overhead: What a bucket costs in itself, in tokens.
+        largest: Most sequences of a bucket; larger ones are split further, into
+            parts of nearly equal size. None: any number.
+
+    Returns:
+        Number of sequences and length of every bucket.
+    """
+    ends = [i for i in range(1, len(lengths)) if lengths[i] != lengths[i - 1]]
+    ends = [0, *ends, len(lengths)]
+    cost, start_of = {0: 0}, {}
+    for k, end in enumerate(ends[1:], start=1):
+        costs = {
+            start: cost[start] + (end - start) * lengths[end - 1] + overhead
+            for start in ends[:k]
+        }
+        start_of[end] = min(costs, key=costs.get)
+        cost[end] = costs[start_of[end]]
+    buckets, end = [], len(lengths)
+    while end > 0:
+        size, length = end - start_of[end], lengths[end - 1]
+        parts = 1 if largest is None else -(-size // largest)
+        buckets += [((size + i) // parts, length) for i in range(parts)]
+        end = start_of[end]
+    return buckets[::-1]
 
 
 @MODELS.register_module()
@@ -18,17 +66,28 @@ class CLIPTextEncoder(BaseModule):
 
     CLIP's text transformer is causal: no token sees what follows it. The output
     at [EOS] therefore does not depend on the padding behind it, and sequences
-    may be cut to the longest prompt instead of the tower's context length.
+    may be cut to the longest prompt instead of the tower's context length; they
+    are sorted into buckets by length where that saves more than it costs. In the
+    last block only the [EOS] token is computed, and tokens that all sequences start
+    with are encoded once. Towers of other blocks than
+    open_clip's standard ones are run by open_clip's own code. The result is
+    open_clip's to rounding, and so is the gradient.
 
     Args:
         model (str): See :func:`capnet_mm.models.clip.load_clip`.
         pretrained (str, optional): Likewise.
         quick_gelu (bool, optional): Likewise.
         cache_dir (str, optional): Likewise.
+        chunk_size (int, optional): More sequences than this are encoded in parts
+            of at most so many, and each part again in the backward pass: half as
+            much time more, memory as for one part however many classes there
+            are. None: all at once. Defaults to 512 (2.6 GB for the text tower of
+            ViT-B/16 in float32, 20 tokens a prompt).
 
     Raises:
-        ValueError: If the text tower is not a causal transformer read at [EOS]
-            (SigLIP, CoCa and towers from transformers are not).
+        ValueError: For a chunk_size below 1, or if the text tower is not a causal
+            transformer read at [EOS] (SigLIP, CoCa and towers from transformers
+            are not).
 
     Examples:
         >>> encoder = CLIPTextEncoder(model='ViT-B-32')
@@ -42,8 +101,13 @@ class CLIPTextEncoder(BaseModule):
         pretrained: str | None = None,
         quick_gelu: bool | None = None,
         cache_dir: str | None = None,
+        chunk_size: int | None = 512,
     ) -> None:
         super().__init__()
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(
+                f"chunk_size must be at least 1 or None, got {chunk_size}."
+            )
         clip = load_clip(model, pretrained, quick_gelu, cache_dir)
         tower = getattr(clip, "text", clip)
         pool_type = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
@@ -67,6 +131,11 @@ class CLIPTextEncoder(BaseModule):
         self.text_projection = tower.text_projection
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
         self.requires_grad_(False)
+        self.chunk_size = chunk_size
+        self._plain = type(self.transformer) is Transformer and all(
+            is_plain_block(block) for block in self.transformer.resblocks
+        )
+        self._sorted: tuple[Tensor, Tensor, list[tuple[int, int]]] | None = None
 
     @property
     def width(self) -> int:
@@ -108,27 +177,92 @@ class CLIPTextEncoder(BaseModule):
         ids = self.tokenizer(list(texts), context_length=self.context_length)
         return ids[:, : int(eos_index.max()) + 1], eos_index
 
-    def forward(self, embeddings: Tensor, eos_index: Tensor) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, eos_index: Tensor, num_shared: int = 0
+    ) -> Tensor:
         """Encode sequences of token embeddings.
 
         Args:
             embeddings: Token embeddings from [SOS] on, (C, L, width), L at most
                 the context length.
             eos_index: Where [EOS] stands in each row, (C,).
+            num_shared: How many tokens at the start are the same in all rows; they
+                are encoded once. Defaults to 0: it is not known.
 
         Returns:
             Projected features at [EOS], (C, d), not normalised.
         """
+        num_shared = num_shared if self._plain else 0
+        shared = self._encode_shared(embeddings[:1, :num_shared])
+        embeddings = embeddings[:, num_shared:]
+        order, buckets = self._sort_into_buckets(eos_index)
+        if len(buckets) == 1:
+            return self._encode(embeddings, eos_index - num_shared, shared)
+        recompute = self.chunk_size is not None and len(embeddings) > self.chunk_size
+        sizes = [size for size, _ in buckets]
+        parts = embeddings[order].split(sizes)
+        indices = (eos_index - num_shared)[order].split(sizes)
+        features = []
+        for part, index, (_, length) in zip(parts, indices, buckets, strict=True):
+            inputs = part[:, : length - num_shared], index, shared
+            if recompute:
+                # Nothing in the frozen tower is random.
+                options = dict(use_reentrant=False, preserve_rng_state=False)
+                features.append(checkpoint(self._encode, *inputs, **options))
+            else:
+                features.append(self._encode(*inputs))
+        return torch.cat(features)[order.argsort()]
+
+    def _encode_shared(self, x: Tensor) -> list[KeysAndValues | None]:
+        """What every block's later tokens see of the tokens all rows start with."""
+        if x.shape[1] == 0:
+            return [None] * len(self.transformer.resblocks)
+        x = x + self.positional_embedding[: x.shape[1]]
+        *blocks, last = self.transformer.resblocks
+        seen = []
+        for block in blocks:
+            x, keys_values = causal_block(block, x)
+            seen.append(keys_values)
+        return [*seen, keys_and_values(last, x)]
+
+    def _encode(
+        self,
+        embeddings: Tensor,
+        eos_index: Tensor,
+        shared: list[KeysAndValues | None],
+    ) -> Tensor:
+        """Encode at once sequences that follow the shared tokens."""
         length = embeddings.shape[1]
-        x = embeddings + self.positional_embedding[:length]
-        x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
-        rows = torch.arange(len(x), device=x.device)
-        x = self.ln_final(x[rows, eos_index])  # (C, L, width) -> (C, width)
+        if self._plain:
+            start = 0 if shared[0] is None else shared[0][0].shape[2]
+            x = embeddings + self.positional_embedding[start : start + length]
+            *blocks, last = self.transformer.resblocks
+            for block, before in zip(blocks, shared, strict=False):
+                x, _ = causal_block(block, x, before)
+            x = block_at(last, x, eos_index, shared[-1])
+        else:
+            x = embeddings + self.positional_embedding[:length]
+            x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
+            x = x[torch.arange(len(x), device=x.device), eos_index]
+        x = self.ln_final(x)  # (C, width)
         if self.text_projection is None:
             return x
         if isinstance(self.text_projection, nn.Linear):
             return self.text_projection(x)
         return x @ self.text_projection
+
+    def _sort_into_buckets(
+        self, eos_index: Tensor
+    ) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Return the order of the sequences by length, (C,), and the buckets."""
+        # The same prompts come at every step; their lengths are read once, since
+        # to read them from a GPU is to wait for it.
+        if self._sorted is None or self._sorted[0] is not eos_index:
+            lengths, order = (eos_index + 1).sort(stable=True)
+            overhead = _OVERHEAD_CPU if eos_index.device.type == "cpu" else _OVERHEAD
+            buckets = length_buckets(lengths.tolist(), overhead, self.chunk_size)
+            self._sorted = eos_index, order, buckets
+        return self._sorted[1:]
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

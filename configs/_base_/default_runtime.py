@@ -14,6 +14,8 @@ custom_hooks = [
     dict(type='TrainableCheckpointHook'),  # checkpoints without the frozen CLIP
     dict(type='SkippedImagesHook'),
     dict(type='CAPNETStatisticsHook', interval=10),
+    dict(type='ProgressBarHook'),
+    dict(type='ReportHook'),
 ]
 env_cfg = dict(
     cudnn_benchmark=False,

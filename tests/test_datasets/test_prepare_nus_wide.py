@@ -95,6 +95,31 @@ def test_lists_give_labels_by_name_or_by_number(root):
         preparation.read_nus_wide(root, train_list=train)
 
 
+TABLE = """filepath,label,split_name
+images/0001_2.jpg,"['person', 'sky']",train
+images/0003_5.jpg,['zebra'],val
+"""
+
+
+def test_ml_decoders_table_is_read_in_place_of_lists(root):
+    table = root / "nus_wid_data.csv"
+    table.write_text(TABLE)
+    found = preparation.read_nus_wide(root, image_dir="", table=table)
+    assert names_of(found, "train") == {"images/0001_2.jpg": {"person", "sky"}}
+    assert names_of(found, "test") == {"images/0003_5.jpg": {"zebra"}}
+    assert found.sources[0]["path"] == "nus_wid_data.csv"
+    with pytest.raises(ValueError, match="not both"):
+        preparation.read_nus_wide(root, train_list=table, test_list=table, table=table)
+    for wrong, message in (
+        (TABLE.replace("zebra", "unicorn"), "csv, line 3: label 'unicorn' is neither"),
+        (TABLE.replace("0003_5", "0001_2"), "csv, line 3: expected the path of an im"),
+        (TABLE.replace("label", "labels"), "csv, line 1: there is no column 'label'"),
+    ):
+        table.write_text(wrong)
+        with pytest.raises(ValueError, match=message):
+            preparation.read_nus_wide(root, table=table)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

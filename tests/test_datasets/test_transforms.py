@@ -138,6 +138,75 @@ def test_unusual_but_whole_jpegs_load(tmp_path, content):
     assert abs(load(path)["img"].astype(int) - cv2.imread(str(path))).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("mode", "file_format"),
+    [("L", "JPEG"), ("CMYK", "JPEG"), ("LA", "PNG"), ("I;16", "PNG"), ("P", "GIF")],
+)
+def test_rare_kinds_of_images_load_as_with_mmcvs_pillow(tmp_path, mode, file_format):
+    image = photo()
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 2)
+    elif mode != "RGB":
+        image = image.convert(mode)
+    path = tmp_path / "image"
+    path.write_bytes(encoded(image, file_format))
+    theirs = load(path, LoadImageFromFile(imdecode_backend="pillow"))
+    for min_edge in (None, 10):  # which is for JPEGs in colour alone
+        ours = load(path, LoadImage(min_edge=min_edge))
+        np.testing.assert_array_equal(ours["img"], theirs["img"])
+        assert ours["ori_shape"] == (60, 90)
+
+
+@pytest.mark.parametrize(
+    ("min_edge", "factor"),
+    [(201, 1), (101, 1), (100, 2), (51, 2), (50, 4), (26, 4), (25, 8), (1, 8)],
+)
+@pytest.mark.parametrize("size", [(200, 303), (303, 200)])
+def test_short_edge_keeps_min_edge_pixels_at_the_least(
+    tmp_path, size, min_edge, factor
+):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(photo(*size)))
+    results = load(path, LoadImage(min_edge=min_edge))
+    height, width = (-(-edge // factor) for edge in size)
+    assert results["img"].shape == (height, width, 3)
+    assert results["img_shape"] == (height, width)
+    assert results["ori_shape"] == size
+    if factor == 1:
+        np.testing.assert_array_equal(results["img"], load(path)["img"])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_reduced_pixels_are_means_of_the_full_ones(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    y, x = np.mgrid[:160, :240]
+    smooth = np.stack([x, y, (x + y) / 2], -1).astype(np.uint8)
+    path = tmp_path / "photo.jpg"
+    content = encoded(Image.fromarray(smooth), exif=exif, quality=95, subsampling=0)
+    path.write_bytes(content)
+    full, reduced = load(path), load(path, LoadImage(min_edge=40))
+    assert reduced["ori_shape"] == full["ori_shape"] == full["img_shape"]
+    height, width = reduced["img_shape"]
+    assert (height, width) == tuple(edge // 4 for edge in full["img_shape"])
+    means = full["img"].reshape(height, 4, width, 4, 3).mean((1, 3))
+    assert abs(reduced["img"] - means).max() <= 2
+
+
+def test_truncated_jpeg_is_noticed_at_reduced_size_too(tmp_path):
+    content = encoded(photo(400, 600))
+    path = tmp_path / "broken.jpg"
+    for broken in (content[: len(content) // 2], content[:-2]):
+        path.write_bytes(broken)
+        with pytest.raises(CorruptImageError, match="Cannot decode .*broken.jpg"):
+            load(path, LoadImage(min_edge=50))
+
+
+def test_a_min_edge_below_one_is_refused():
+    with pytest.raises(ValueError, match="min_edge=0: expected a positive number"):
+        LoadImage(min_edge=0)
+
+
 @pytest.mark.parametrize("size", [(31, 44), (32, 45), (20, 20)])
 @pytest.mark.parametrize("crop", [20, (20, 17)])
 def test_five_fixed_crops_are_torchvisions_five_crop(size, crop):

@@ -127,3 +127,21 @@ def test_shapes_that_differ_are_refused():
         average_precision(np.zeros((3, 2)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"\(3,\)"):
         average_precision(np.zeros(3), np.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("outlier", [1e30, -1e30, 1e-40, np.inf, -np.inf])
+def test_scores_of_any_range_are_ranked_exactly(dtype, outlier):
+    """Also where all but one fall in a single bin, or none has a finite width."""
+    scores, targets = random_case(400, 6, levels=0)
+    scores[0], scores[1] = outlier, -outlier
+    targets[0], targets[1] = 1, 0
+    result = average_precision(scores.astype(dtype), targets)
+    ranks = np.unique(scores.astype(dtype), return_inverse=True)[1]
+    expected = sklearn_ap(ranks.reshape(scores.shape), targets)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
+
+
+def test_scores_that_differ_by_the_smallest_number_are_told_apart():
+    scores = np.array([[0.0], [5e-324], [1e-323], [5e-324]])
+    assert_equals_sklearn(scores, np.array([[0], [1], [0], [1]]))

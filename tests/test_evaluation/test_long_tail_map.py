@@ -346,3 +346,25 @@ if __name__ == "__main__":  # one of the processes of the test above
     print()
     print(json.dumps(evaluate_share(rank, world_size)))
     distributed.destroy_process_group()
+
+
+def test_results_of_the_classes_are_kept_and_agree_with_scikit_learn():
+    logits, labels = case()
+    labels[:, 5] = False  # boat has no positive: no average precision
+    metric = LongTailMAP()
+    assert metric.class_results is None
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = META
+    evaluator.process(samples_of(logits, labels))
+    evaluator.evaluate(len(logits))
+    groups = ("head", "head", "medium", "medium", "tail", "tail")
+    for column, entry in enumerate(metric.class_results):
+        assert entry["name"] == NAMES[column]
+        assert entry["train_count"] == COUNTS[column]
+        assert entry["group"] == groups[column]
+        assert entry["num_positives"] == int(labels[:, column].sum())
+        if column < 5:
+            expected = average_precision_score(labels[:, column], logits[:, column])
+            assert entry["average_precision"] == pytest.approx(100 * expected)
+        else:
+            assert np.isnan(entry["average_precision"])

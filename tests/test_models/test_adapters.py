@@ -1,3 +1,5 @@
+import copy
+
 import open_clip
 import pytest
 import torch
@@ -155,3 +157,58 @@ def test_channels_last_changes_rounding_only(clips, vision):
     features = CLIPBackbone(clips[vision])(images)[0]
     fast = CLIPBackbone(clips[vision], channels_last=True)(images)[0]
     torch.testing.assert_close(fast, features, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_below_the_first_adapter_is_in_autograd(clips):
+    adapter = dict(type="AdaptFormer", bottleneck_dim=3)
+    backbone = CLIPBackbone(clips["vit"], adapter=adapter).train()
+    blocks = backbone.visual.transformer.resblocks
+    needs_gradient = {}
+
+    def watch(name, module):
+        module.register_forward_hook(
+            lambda _, x, y: needs_gradient.update({name: y.requires_grad})
+        )
+
+    watch("patches", backbone.visual.conv1)
+    watch("first norm", blocks[0].ln_1)
+    watch("first MLP", blocks[0].mlp.branch)
+    watch("first adapter", blocks[0].mlp.adapter)
+    watch("second norm", blocks[1].ln_1)
+    backbone(IMAGES)
+    assert needs_gradient == {
+        "patches": False,
+        "first norm": False,
+        "first MLP": False,
+        "first adapter": True,
+        "second norm": True,
+    }
+
+
+def test_compiled_tower_has_the_same_features_gradients_and_weight_names(clips):
+    """Compilation is traced here and left to PyTorch's own kernels: no compiler."""
+    results = []
+    for options in (False, dict(backend="aot_eager")):
+        torch.manual_seed(0)
+        adapter = dict(type="AdaptFormer", bottleneck_dim=3)
+        backbone = CLIPBackbone(clips["vit"], adapter=adapter, compile=options).train()
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.1)
+        features = backbone(IMAGES)[0]
+        features.square().sum().backward()
+        gradients = [p.grad for p in backbone.parameters() if p.requires_grad]
+        results.append((list(backbone.state_dict()), [features, *gradients]))
+    (names, plain), (compiled_names, compiled) = results
+    assert compiled_names == names
+    for one, other in zip(plain, compiled, strict=True):
+        torch.testing.assert_close(one, other)
+    assert all(gradient.abs().max() > 0 for gradient in plain)
+
+
+def test_compiled_tower_can_be_copied(clips):
+    """As MMEngine's EMAHook does with the model."""
+    backbone = CLIPBackbone(clips["vit"], compile=dict(backend="aot_eager"))
+    with torch.no_grad():
+        expected = backbone(IMAGES)[0]
+        torch.testing.assert_close(copy.deepcopy(backbone)(IMAGES)[0], expected)

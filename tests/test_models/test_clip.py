@@ -1,11 +1,13 @@
 import json
 import os
 import pickle
+import shutil
 
 import open_clip
 import pytest
 import torch
 from conftest import write_clip
+from safetensors.torch import load_file, save_file
 
 from capnet_mm.models import CLIPBackbone
 from capnet_mm.models.clip import load_clip
@@ -101,3 +103,23 @@ def test_real_clip_has_open_clips_features(shared_dir):
     with torch.no_grad():
         features = CLIPBackbone(model, adapter="auto")(images)[0]
         assert torch.equal(features, bare.encode_image(images))
+
+
+def test_left_out_token_rows_change_no_text_that_does_without_them(tmp_path):
+    name = write_clip(tmp_path / "whole", "vit")
+    whole = load_clip(name)
+    texts = open_clip.get_tokenizer(name)(["a photo of a dog.", "two cats"])
+    rows = texts.unique()
+
+    compact = tmp_path / "compact"
+    shutil.copytree(tmp_path / "whole", compact)
+    state = load_file(compact / "open_clip_model.safetensors")
+    state["token_embedding.weight"] = state["token_embedding.weight"][rows].contiguous()
+    state["token_embedding.rows"] = rows
+    save_file(state, compact / "open_clip_model.safetensors")
+
+    loaded = load_clip(f"local-dir:{compact}")
+    with torch.no_grad():
+        assert torch.equal(loaded.encode_text(texts), whole.encode_text(texts))
+    table = loaded.token_embedding.weight
+    assert len(table) == 49408 and table.any(dim=1).sum() == len(rows)

@@ -51,7 +51,7 @@ def test_logits_equal_the_method_section(make_head, feats):
     with torch.no_grad():
         f = F.normalize(head.text_encoder(*head.prompt()), dim=-1)
         e = head.text_encoder.encode_text([f"a photo of a {n}." for n in NAMES])
-        a = label_adjacency(e, topk=2, neighbor_weight=0.3)
+        a = label_adjacency(e, topk=2, neighbor_weight=0.3).dense()
         h = f
         for layer in (head.gcn.layer1, head.gcn.layer2):
             h = F.leaky_relu(a @ h @ layer.weight.T, 0.2)

@@ -69,3 +69,13 @@ def test_checkpoint_for_other_classes_is_refused(encoder):
     with pytest.raises(ValueError, match=r"\(3, 16, 32\).*\(2, 16, 32\)"):
         other.load_state_dict(saved)
     assert torch.equal(other.context, before)
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_prompts_start_with_as_many_same_tokens_as_they_say(tiny_clip, class_specific):
+    encoder = CLIPTextEncoder(tiny_clip)
+    names = ["dog", "dining table"]
+    prompt = SoftPrompt(names, encoder, 3, class_specific=class_specific)
+    first, second = prompt()[0]
+    same = (first == second).all(-1).long()
+    assert prompt.num_shared == same.cumprod(0).sum() == (1 if class_specific else 4)

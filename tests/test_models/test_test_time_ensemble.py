@@ -1,5 +1,7 @@
 import pytest
 import torch
+from mmengine.model import BaseModel
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
@@ -76,3 +78,65 @@ def test_heads_without_logits_can_average_probabilities(tiny_clip):
 def test_unknown_average_is_refused(module):
     with pytest.raises(ValueError, match="'logits' or 'probabilities'"):
         MODELS.build(dict(type="TestTimeEnsemble", module=module, average="max"))
+
+
+def count_batches(module):
+    sizes = []
+    module.backbone.register_forward_hook(lambda _, x, y: sizes.append(len(x[0])))
+    return sizes
+
+
+def test_views_of_one_size_are_one_batch_with_the_loops_result(module):
+    sizes = count_batches(module)
+    with torch.no_grad():
+        batched = TestTimeEnsemble(module).eval().test_step(views())
+        assert sizes == [10]
+        looped = TestTimeEnsemble(module, batch_views=False).eval().test_step(views())
+        assert sizes == [10] + [2] * 5
+    for one, other in zip(batched, looped, strict=True):
+        torch.testing.assert_close(one.pred_logits, other.pred_logits)
+        torch.testing.assert_close(one.pred_score, other.pred_score)
+        assert torch.equal(one.pred_label, other.pred_label)
+
+
+class SumOfPixels(BaseModel):
+    """Sees how much an image was padded, and which image it was."""
+
+    def __init__(self):
+        super().__init__(MODELS.build(dict(type="ClsDataPreprocessor", pad_value=1)))
+        self.head = MultiLabelClsHead()
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode="predict"):
+        self.seen.append(tuple(inputs.shape))
+        for image, sample in zip(inputs, data_samples, strict=True):
+            sample.set_pred_score(image.sum()[None] / 1e4)
+        return data_samples
+
+
+def test_views_of_other_sizes_are_padded_as_in_the_loop():
+    generator = torch.Generator().manual_seed(0)
+
+    def image(height, width):
+        shape = (3, height, width)
+        return torch.randint(0, 9, shape, generator=generator).to(torch.uint8)
+
+    inputs = [
+        [image(8, 8), image(8, 6)],
+        [image(4, 4), image(4, 4)],
+        [image(8, 8), image(8, 6)],
+        [image(8, 6), image(8, 6)],
+    ]
+    results = []
+    for batch_views in (True, False):
+        model = SumOfPixels()
+        samples = [[DataSample() for _ in view] for view in inputs]
+        ensemble = TestTimeEnsemble(
+            model, average="probabilities", batch_views=batch_views
+        )
+        merged = ensemble.test_step(dict(inputs=inputs, data_samples=samples))
+        results.append(torch.cat([sample.pred_score for sample in merged]))
+        calls = 3 if batch_views else 4
+        assert len(model.seen) == calls
+    torch.testing.assert_close(*results)
+    assert results[0][0] != results[0][1]

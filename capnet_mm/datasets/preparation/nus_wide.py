@@ -12,6 +12,7 @@ from .labelled_set import (
     read_text,
     source,
 )
+from .table import read_table, split_rows
 
 _LABEL_OF = {name: label for label, name in enumerate(NUS_WIDE_CONCEPTS)}
 # Each archive may have been unpacked into the data root, into a folder of its name,
@@ -31,6 +32,7 @@ def read_nus_wide(
     image_dir: str = "Flickr",
     train_list: str | Path | None = None,
     test_list: str | Path | None = None,
+    table: str | Path | None = None,
 ) -> LabelledSet:
     r"""Read NUS-WIDE.
 
@@ -51,20 +53,27 @@ def read_nus_wide(
         actor/0001_2124494179.jpg,person sky
         actor/0001_2124494179.jpg 42 55
 
+    With ``table``, from one as ML-Decoder's ``nus_wid_data.csv``, in which 'val' is
+    the test set (its paths start from a folder of its own: see ``image_dir``)::
+
+        filepath,label,split_name
+        images/0001_2124494179.jpg,"['person', 'sky']",train
+
     Args:
         data_root (str | Path): The folder above.
         image_dir (str): Folder in the data root that image paths start from.
             Defaults to 'Flickr'.
         train_list (str | Path, optional): List of the training images with labels.
         test_list (str | Path, optional): The same of the test images.
+        table (str | Path, optional): Of the images of both. Not with lists.
 
     Returns:
         LabelledSet: Splits 'train' and 'test'.
 
     Raises:
         FileNotFoundError: One of the files is missing.
-        ValueError: A file is wrong, files are of different lengths, or only one of
-            two lists is given; the message names file and line.
+        ValueError: A file is wrong, files are of different lengths, only one of two
+            lists is given, or lists and a table; the message names file and line.
     """
     data_root = check_data_root(data_root)
     if (train_list is None) != (test_list is None):
@@ -72,6 +81,8 @@ def read_nus_wide(
             "One list alone is no data set: give both --train-list and --test-list, "
             "or neither, to read what is published."
         )
+    if table is not None and train_list is not None:
+        raise ValueError("Give --table, or --train-list and --test-list, not both.")
     result = LabelledSet(
         name="nus_wide",
         classes=NUS_WIDE_CONCEPTS,
@@ -79,7 +90,11 @@ def read_nus_wide(
         splits={},
         options={"image_dir": image_dir},
     )
-    if train_list is None:
+    if table is not None:
+        path = Path(table).expanduser()
+        result.splits = _read_table(path)
+        result.sources.append(source(path, data_root))
+    elif train_list is None:
         _read_published(result, data_root)
     else:
         for split, given in (("train", train_list), ("test", test_list)):
@@ -212,6 +227,25 @@ def _read_list(path: Path) -> list[LabelledImage]:
     if not labels_of:
         raise ValueError(f"Image list {path} is empty: it names no image.")
     return [LabelledImage(*item) for item in labels_of.items()]
+
+
+def _read_table(path: Path) -> dict[str, list[LabelledImage]]:
+    rows, _ = read_table(path, "filepath", "label", split_column="split_name")
+    splits: dict[str, list[LabelledImage]] = {}
+    place_of: dict[str, str] = {}
+    for split, part in split_rows(rows, path, "test").items():
+        images = splits.setdefault(split, [])
+        for row in part:
+            image = _clean(row.path)
+            if not image or image in place_of:
+                raise ValueError(
+                    f"{row.place}: expected the path of an image that is not on an "
+                    f"earlier line, got {row.path!r}."
+                )
+            place_of[image] = row.place
+            labels = {_label(name, row.place) for name in row.names}
+            images.append(LabelledImage(image, tuple(sorted(labels))))
+    return splits
 
 
 def _label(word: str, place: str) -> int:

@@ -1,11 +1,8 @@
 """One's own data: a table, JSON lines, or a folder of label files."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from ..class_names import check_class_names, read_class_names, readable_name
 from .labelled_set import (
@@ -17,16 +14,11 @@ from .labelled_set import (
     source,
 )
 from .split import draw_split
+from .table import Row, read_table, split_rows
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_TABLES = (".csv", ".tsv")
 _HINT = "check --train and --val."
-
-
-class _Row(NamedTuple):
-    path: str
-    names: list[str]
-    unknown: list[str]
-    place: str
 
 
 def read_own_data(
@@ -40,6 +32,7 @@ def read_own_data(
     path_column: str | None = None,
     labels_column: str | None = None,
     separator: str = ";",
+    split_column: str | None = None,
     name: str = "custom",
 ) -> LabelledSet:
     """Read one's own data.
@@ -48,7 +41,8 @@ def read_own_data(
 
     - ``.csv`` or ``.tsv`` with a header: a column of image paths, and either one of
       class names, several parted by ``separator``, or one column a class with 1
-      (there), 0 (not there) or -1 (unknown);
+      (there), 0 (not there) or -1 (unknown). Class names may also stand as a list
+      in Python's notation, ``['cat', 'polar bear']``, as in ML-Decoder's tables;
     - ``.jsonl``: one object a line, ``{"path": "a.jpg", "labels": ["cat"]}``, with
       ``"unknown": ["dog"]`` if need be;
     - a folder of ``.txt`` files, named as the images are, with one class name a line
@@ -72,6 +66,9 @@ def read_own_data(
             None: the second of two columns, and with more columns one a class; the
             key 'labels'.
         separator (str): What parts class names in a column. Defaults to ';'.
+        split_column (str, optional): Column of a table that says 'train', 'val' or
+            'test' (either of these is the validation set here). Neither with ``val``
+            nor ``val_fraction``. Defaults to None.
         name (str): Of the data set. Defaults to 'custom'.
 
     Returns:
@@ -84,6 +81,10 @@ def read_own_data(
     data_root = check_data_root(data_root)
     if val is not None and val_fraction is not None:
         raise ValueError("Give --val or --val-fraction, not both.")
+    if split_column is not None and (val is not None or val_fraction is not None):
+        raise ValueError("--split-column says it all: leave out --val, --val-fraction.")
+    if split_column is not None and Path(train).suffix.lower() not in _TABLES:
+        raise ValueError(f"{train}: only a .csv or .tsv table has a --split-column.")
     if Path(name).name != name:
         raise ValueError(f"name={name!r} is no name for files: leave out folders.")
     if not separator:
@@ -100,9 +101,9 @@ def read_own_data(
         elif path.suffix.lower() == ".jsonl":
             rows[split] = _read_jsonl(path, path_column, labels_column)
             sources.append(source(path, data_root))
-        elif path.suffix.lower() in (".csv", ".tsv"):
-            rows[split], found = _read_table(
-                path, path_column, labels_column, separator
+        elif path.suffix.lower() in _TABLES:
+            rows[split], found = read_table(
+                path, path_column, labels_column, separator, split_column
             )
             columns = found if split == "train" else columns
             sources.append(source(path, data_root))
@@ -114,6 +115,8 @@ def read_own_data(
             )
         if not rows[split]:
             raise ValueError(f"{path} is empty: it names no image.")
+    if split_column is not None:
+        rows = split_rows(rows["train"], files["train"], "val")
 
     names, prompt_names = _class_names(classes, columns, rows, files["train"])
     result = LabelledSet(name, names, prompt_names, {}, sources)
@@ -142,51 +145,7 @@ def read_own_data(
     return result
 
 
-def _read_table(
-    path: Path, path_column: str | None, labels_column: str | None, separator: str
-) -> tuple[list[_Row], list[str] | None]:
-    """Rows, and the names of the classes if there is one column for each."""
-    text = read_text(path, "table", _HINT)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[_Row] = []
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
-        if len(header) < 2 or len(set(header)) != len(header):
-            raise ValueError(
-                f"{path}, line 1: expected a header with a column of paths and at "
-                f"least one more, all names different; got {header}."
-            )
-        path_at = _column(header, path_column, path) if path_column else 0
-        others = [index for index in range(len(header)) if index != path_at]
-        labels_at = _column(header, labels_column, path) if labels_column else None
-        if labels_at is None and len(header) == 2:
-            labels_at = others[0]
-        for cells in reader:
-            place = f"{path}, line {reader.line_num}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                raise ValueError(
-                    f"{place}: {len(cells)} columns, but the header has {len(header)}."
-                )
-            if labels_at is not None:
-                names = [name.strip() for name in cells[labels_at].split(separator)]
-                names, unknown = [name for name in names if name], []
-            else:
-                names, unknown = [], []
-                for index in others:
-                    value = _cell(cells[index], header[index], place)
-                    if value:
-                        (names if value == 1 else unknown).append(header[index])
-            rows.append(_Row(cells[path_at].strip(), names, unknown, place))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
-    columns = None if labels_at is not None else [header[index] for index in others]
-    return rows, columns
-
-
-def _read_jsonl(path: Path, path_key: str | None, labels_key: str | None) -> list[_Row]:
+def _read_jsonl(path: Path, path_key: str | None, labels_key: str | None) -> list[Row]:
     path_key, labels_key = path_key or "path", labels_key or "labels"
     rows = []
     for number, line in enumerate(
@@ -211,7 +170,7 @@ def _read_jsonl(path: Path, path_key: str | None, labels_key: str | None) -> lis
                 f"another); got {line.strip()}."
             )
         rows.append(
-            _Row(
+            Row(
                 image,
                 [str(name).strip() for name in names],
                 [str(name).strip() for name in unknown],
@@ -221,7 +180,7 @@ def _read_jsonl(path: Path, path_key: str | None, labels_key: str | None) -> lis
     return rows
 
 
-def _read_folder(folder: Path, image_dir: Path) -> tuple[list[_Row], list[Path]]:
+def _read_folder(folder: Path, image_dir: Path) -> tuple[list[Row], list[Path]]:
     files = sorted(folder.rglob("*.txt"))
     rows = []
     for path in files:
@@ -239,14 +198,14 @@ def _read_folder(folder: Path, image_dir: Path) -> tuple[list[_Row], list[Path]]
                 f"({', '.join(there)}); expected one."
             )
         suffix = there[0] if there else _SUFFIXES[0]
-        rows.append(_Row(f"{stem.as_posix()}{suffix}", names, [], str(path)))
+        rows.append(Row(f"{stem.as_posix()}{suffix}", names, [], str(path)))
     return rows, files
 
 
 def _class_names(
     classes: str | Path | Sequence[str] | None,
     columns: list[str] | None,
-    rows: dict[str, list[_Row]],
+    rows: dict[str, list[Row]],
     path: Path,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(classes, str | Path):
@@ -267,7 +226,7 @@ def _class_names(
 
 
 def _labelled(
-    rows: list[_Row], names: tuple[str, ...], image_dir: str, numbers: bool
+    rows: list[Row], names: tuple[str, ...], image_dir: str, numbers: bool
 ) -> list[LabelledImage]:
     label_of = {name: label for label, name in enumerate(names)}
     place_of: dict[str, str] = {}
@@ -317,21 +276,6 @@ def _note_similar_names(result: LabelledSet) -> None:
             result.notes.append(f"Are these one class? {', '.join(map(repr, similar))}")
 
 
-def _column(header: list[str], name: str, path: Path) -> int:
-    if name not in header:
-        raise ValueError(f"{path}, line 1: there is no column {name!r} in {header}.")
-    return header.index(name)
-
-
 def _are_names(names: object) -> bool:
     # bool is an int in Python, but true is no label.
     return isinstance(names, list) and all(type(name) in (str, int) for name in names)
-
-
-def _cell(cell: str, name: str, place: str) -> int:
-    if cell.strip() not in ("0", "1", "-1"):
-        raise ValueError(
-            f"{place}, column {name!r}: expected 0, 1 or -1, got {cell!r} (is this a "
-            "table with class names? then name their column with --labels-column)."
-        )
-    return int(cell)

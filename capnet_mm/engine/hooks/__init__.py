@@ -3,6 +3,8 @@
 from .class_counts_hook import ClassCountsHook
 from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
 from .finite_loss_hook import FiniteLossHook
+from .progress_bar_hook import ProgressBarHook
+from .report_hook import ReportHook
 from .skipped_images_hook import SkippedImagesHook
 from .statistics_hook import CAPNETStatisticsHook
 from .trainable_checkpoint_hook import TrainableCheckpointHook
@@ -12,6 +14,8 @@ __all__ = [
     "ClassCountsHook",
     "EpochSeedHook",
     "FiniteLossHook",
+    "ProgressBarHook",
+    "ReportHook",
     "SkippedImagesHook",
     "TrainableCheckpointHook",
     "epoch_worker_init_fn",

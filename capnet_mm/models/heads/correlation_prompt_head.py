@@ -1,6 +1,7 @@
 """The head: prompts, label graph, GCN and cosine scores."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -182,7 +183,7 @@ class CorrelationPromptHead(MultiLabelClsHead):
         if self.prompt is None:
             return self.template_features
         embeddings, eos_index = self.prompt()
-        return self.text_encoder(embeddings, eos_index)
+        return self.text_encoder(embeddings, eos_index, self.prompt.num_shared)
 
     def _cosine_logits(
         self, image_features: Tensor, class_embeddings: Tensor
@@ -266,7 +267,7 @@ def _class_names(classes: dict | Sequence[str]) -> tuple[tuple[str, ...], list[s
         raise ValueError(
             f"{classes} gives no class names; the head needs at least one."
         )
-    repeated = {name for name in names if names.count(name) > 1}
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise ValueError(f"Class names are repeated: {sorted(repeated)}.")
+        raise ValueError(f"Class names are repeated: {repeated}.")
     return names, prompt_names

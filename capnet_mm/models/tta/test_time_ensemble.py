@@ -20,6 +20,8 @@ class TestTimeEnsemble(BaseTTAModel):
         module (dict): The model.
         average (str): ``'logits'`` or ``'probabilities'`` (as MMPretrain's
             ``AverageClsScoreTTA``). Defaults to ``'logits'``.
+        batch_views (bool): Run all views that have the same size at once; False:
+            one after the other, with as much less memory. Defaults to True.
         **kwargs: Other arguments of :class:`BaseTTAModel`.
 
     Raises:
@@ -29,13 +31,52 @@ class TestTimeEnsemble(BaseTTAModel):
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
-    def __init__(self, module: dict, average: str = "logits", **kwargs) -> None:
+    def __init__(
+        self,
+        module: dict,
+        average: str = "logits",
+        batch_views: bool = True,
+        **kwargs,
+    ) -> None:
         if average not in ("logits", "probabilities"):
             raise ValueError(
                 f"average must be 'logits' or 'probabilities', got {average!r}."
             )
         super().__init__(module, **kwargs)
         self.average = average
+        self.batch_views = batch_views
+
+    def test_step(self, data: dict) -> list[DataSample]:
+        """Predict every view and merge.
+
+        Args:
+            data: ``inputs`` and ``data_samples``, each a list of views, each view
+                the batch's images or data samples.
+
+        Returns:
+            One data sample an image, see :meth:`merge_preds`.
+        """
+        if not (self.batch_views and isinstance(data, dict)):
+            return super().test_step(data)
+        views = data["inputs"]
+        # The preprocessor pads a batch to its largest image: views that are run
+        # together must pad each other's images to the size they had alone.
+        groups: dict[tuple, list[int]] = {}
+        for index, images in enumerate(views):
+            shapes = tuple(tuple(image.shape) for image in images)
+            groups.setdefault(shapes, []).append(index)
+        predictions: list = [None] * len(views)
+        for shapes, members in groups.items():
+            results = self.module.test_step(
+                {
+                    key: [item for index in members for item in value[index]]
+                    for key, value in data.items()
+                }
+            )
+            size = len(shapes)
+            for place, index in enumerate(members):
+                predictions[index] = results[place * size : (place + 1) * size]
+        return self.merge_preds(list(zip(*predictions, strict=True)))
 
     def merge_preds(
         self, data_samples_list: list[list[DataSample]]

@@ -1,24 +1,15 @@
-# Views, loaders and scores that all data sets share. 224 px, as CLIP.
-load = dict(type='LoadImage')
+# Views, loaders and scores that all data sets share. 224 px, as CLIP. Large JPEGs are
+# decoded at a half or less; the smallest crop still has more than 224 px then.
+load = dict(type='LoadImage', min_edge=448)
 train_pipeline = [
     load,
-    dict(
-        type='RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.5, 1.0),
-        backend='pillow',
-        interpolation='bicubic'),
+    dict(type='FastRandomResizedCrop', scale=224, crop_ratio_range=(0.5, 1.0)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     load,
-    dict(
-        type='ResizeEdge',
-        scale=224,
-        edge='short',
-        backend='pillow',
-        interpolation='bicubic'),
+    dict(type='FastResizeEdge', scale=224),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
@@ -27,12 +18,7 @@ test_pipeline = [
 tta_model = dict(type='TestTimeEnsemble', average='logits')
 tta_pipeline = [
     load,
-    dict(
-        type='ResizeEdge',
-        scale=248,
-        edge='short',
-        backend='pillow',
-        interpolation='bicubic'),
+    dict(type='FastResizeEdge', scale=248),
     dict(
         type='TestTimeAug',
         transforms=[

@@ -1,0 +1,387 @@
+"""What a comparison found: a table as text, Markdown, JSON and HTML."""
+
+import json
+import math
+import platform
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mmengine
+import mmpretrain
+import open_clip
+import torch
+from rich.console import Console
+from rich.table import Table as TerminalTable
+
+import capnet_mm
+from capnet_mm.datasets.list_files import replace_files
+from capnet_mm.visualization.page import Picture, Section, Strong, Table, write_page
+
+from .compare import Run, last_checkpoint, read_record
+
+COLUMNS = dict(
+    total="multi-label/mAP",
+    head="multi-label/mAP_head",
+    medium="multi-label/mAP_medium",
+    tail="multi-label/mAP_tail",
+)
+# The pictures of a ReportHook, in the order in which they are shown.
+PICTURES = dict(
+    per_class_ap="Average precision of each class, from the class with the most "
+    "training images to the one with the fewest.",
+    predictions="Test images with their true labels and what the model said.",
+    label_graph="Which classes the label graph connects.",
+    training_curves="Loss and mAP in the course of training.",
+)
+EXPLANATION = """\
+Average precision (AP) asks of one class: when all test images are sorted by the \
+model's score, do those that show the class come first? 100 means that they all do; a \
+model that guesses gets the share of images that show the class. mAP is the mean of AP \
+over classes, in percent.
+
+Head, medium and tail are the mAP of the classes with many, some and few training \
+images (by default at least 100, 20 to 99, and fewer than 20). In long-tailed data \
+most classes are rare, and the tail shows how well a method copes with that.
+
+A zero-shot model is CLIP as it is, asked with the names of the classes, without any \
+training. TTE is test-time ensembling: each test image is seen in several crops and \
+the scores are averaged; nothing is trained for it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        label: First column.
+        tta: Whether it was tested with the test-time ensemble.
+        runs: One a seed.
+        values: Of each column, one a seed; NaN where there is no such class.
+    """
+
+    label: str
+    tta: bool
+    runs: tuple[Run, ...]
+    values: dict[str, tuple[float, ...]]
+
+    def mean(self, column: str) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.values[column])
+
+    def std(self, column: str) -> float | None:
+        """Sample standard deviation over the seeds, if there are several."""
+        values = self.values[column]
+        if len(values) < 2 or math.isnan(sum(values)):
+            return None
+        return statistics.stdev(values)
+
+    def cell(self, column: str) -> str:
+        """Text of a cell: the value, or mean ± standard deviation."""
+        if math.isnan(self.mean(column)):
+            return "–"
+        std = self.std(column)
+        spread = "" if std is None else f" ± {std:.1f}"
+        return f"{self.mean(column):.1f}{spread}"
+
+
+def read_rows(runs: Sequence[Run]) -> list[Row]:
+    """Read the scores of finished runs.
+
+    Args:
+        runs: As planned, config by config.
+
+    Returns:
+        A row for each config, followed by one with the ensemble where it was asked
+        for.
+
+    Raises:
+        FileNotFoundError: A run has not been tested.
+        ValueError: The scores have no ``multi-label/mAP``.
+    """
+    of_label: dict[str, list[Run]] = {}
+    for run in runs:
+        of_label.setdefault(run.label, []).append(run)
+    rows = []
+    for label, group in of_label.items():
+        rows.append(_read_row(label, group, tta=False))
+        if group[0].tta:
+            rows.append(_read_row(f"{label} + TTE", group, tta=True))
+    return rows
+
+
+def _read_row(label: str, runs: Sequence[Run], tta: bool) -> Row:
+    scores = [_read_scores(run.metrics_file(tta)) for run in runs]
+    values = {
+        column: tuple(score.get(key, math.nan) for score in scores)
+        for column, key in COLUMNS.items()
+    }
+    return Row(label, tta, tuple(runs), values)
+
+
+def _read_scores(path: Path) -> dict[str, float]:
+    scores = json.loads(path.read_text())
+    if COLUMNS["total"] not in scores:
+        raise ValueError(
+            f"{path} has no {COLUMNS['total']}, only {sorted(scores)}: a comparison "
+            "needs configs with test_evaluator=dict(type='LongTailMAP')."
+        )
+    return scores
+
+
+def best_rows(rows: Sequence[Row], column: str) -> set[int]:
+    """Which rows have the highest mean, to the digit that is shown.
+
+    Args:
+        rows: Of the table.
+        column: One of :data:`COLUMNS`.
+
+    Returns:
+        Their indices; empty if there is nothing to compare with.
+    """
+    means = {i: round(row.mean(column), 1) for i, row in enumerate(rows)}
+    means = {i: mean for i, mean in means.items() if not math.isnan(mean)}
+    if len(rows) < 2 or not means:
+        return set()
+    return {i for i, mean in means.items() if mean == max(means.values())}
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """Say what the numbers are.
+
+    Args:
+        rows: Of the table.
+
+    Returns:
+        One or two sentences.
+    """
+    text = "mAP in percent on the test set, last epoch"
+    most = max(len(row.runs) for row in rows)
+    if most > 1:
+        text += f"; mean ± sample standard deviation over seeds 0 to {most - 1}"
+    elif any(run.trains for row in rows for run in row.runs):
+        text += "; one seed, so differences may be chance"
+    return f"{text}. Best in bold."
+
+
+def marked_cells(rows: Sequence[Row], mark) -> list[list[str]]:
+    """The cells of all rows.
+
+    Args:
+        rows: Of the table.
+        mark: Function from the text of a best cell to what stands there.
+
+    Returns:
+        Label and columns of each row.
+    """
+    best = {column: best_rows(rows, column) for column in COLUMNS}
+    return [
+        [row.label]
+        + [
+            mark(row.cell(column)) if index in best[column] else row.cell(column)
+            for column in COLUMNS
+        ]
+        for index, row in enumerate(rows)
+    ]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown.
+
+    Args:
+        rows: Of the table.
+
+    Returns:
+        Table and caption.
+    """
+    lines = [["", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
+    lines += marked_cells(rows, lambda text: f"**{text}**")
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{table}\n\n{caption(rows)}\n"
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """Print the table.
+
+    Args:
+        rows: Of the table.
+    """
+    table = TerminalTable()
+    table.add_column("")
+    for column in COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for cells in marked_cells(rows, lambda text: f"[bold]{text}[/bold]"):
+        table.add_row(*cells)
+    console = Console()
+    console.print(table)
+    console.print(caption(rows), highlight=False)
+
+
+def as_json(rows: Sequence[Row], command: str) -> str:
+    """Everything that was found, seed by seed.
+
+    Args:
+        rows: Of the table.
+        command: That it was made with.
+
+    Returns:
+        JSON, with null for what is not defined.
+    """
+    content = dict(
+        command=command,
+        versions=versions(),
+        device=device(),
+        rows=[
+            dict(
+                label=row.label,
+                config=row.runs[0].config,
+                tta=row.tta,
+                mean={c: _number(row.mean(c)) for c in COLUMNS},
+                std={c: _number(row.std(c)) for c in COLUMNS},
+                runs=[_describe(row, index) for index in range(len(row.runs))],
+            )
+            for row in rows
+        ],
+    )
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def _describe(row: Row, index: int) -> dict:
+    run = row.runs[index]
+    checkpoint = last_checkpoint(run) if run.trains else None
+    return dict(
+        seed=run.seed if run.trains else None,
+        mAP={column: _number(row.values[column][index]) for column in COLUMNS},
+        training_seconds=read_record(run)["training_seconds"],
+        checkpoint=None if checkpoint is None else str(checkpoint),
+    )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = (capnet_mm, torch, mmengine, mmpretrain, open_clip)
+    found = {package.__name__: package.__version__ for package in packages}
+    return dict(python=platform.python_version(), **found)
+
+
+def device() -> str:
+    """What it ran on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def write_comparison(
+    folder: str | Path,
+    rows: Sequence[Row],
+    command: str,
+    pictures: str | None = None,
+) -> None:
+    """Write ``comparison.md``, ``comparison.json`` and ``report.html``.
+
+    Args:
+        folder: Where to.
+        rows: Of the table.
+        command: That it was made with.
+        pictures: The config whose pictures the page shows; None for the last one
+            that has any.
+
+    Raises:
+        ValueError: The config is not in the table, or its run left no pictures.
+    """
+    folder = Path(folder)
+    replace_files(
+        {
+            folder / "comparison.md": markdown(rows).encode(),
+            folder / "comparison.json": as_json(rows, command).encode(),
+        }
+    )
+    sections = [_table_section(rows), Section("How to read it", EXPLANATION)]
+    shown = choose_report(rows, pictures)
+    if shown is not None:
+        sections.append(_picture_section(*shown))
+    sections.append(_origin_section(rows, command))
+    write_page(folder / "report.html", f"Comparison: {folder.name}", sections)
+
+
+def choose_report(rows: Sequence[Row], config: str | None) -> tuple[Row, Path] | None:
+    """Choose the run whose pictures are shown, among those of the first seed.
+
+    Args:
+        rows: Of the table.
+        config: Of which config; None for the last one that has pictures.
+
+    Returns:
+        Row and folder of the pictures; None if no run has any.
+
+    Raises:
+        ValueError: ``config`` is not in the table or has no pictures.
+    """
+    found = None
+    for row in rows:
+        folder = _report_folder(row.runs[0])
+        wanted = config in (None, row.runs[0].config)
+        if folder is not None and wanted and not row.tta:
+            found = row, folder
+    if config is not None and found is None:
+        raise ValueError(
+            f"--pictures {config}: no run of this comparison with this config has "
+            "left pictures; its custom_hooks need dict(type='ReportHook')."
+        )
+    return found
+
+
+def _report_folder(run: Run) -> Path | None:
+    """Of training, which has its curves, else of the test."""
+    for folder in (run.folder / "report", run.folder / "test" / "report"):
+        if any((folder / f"{name}.png").is_file() for name in PICTURES):
+            return folder
+    return None
+
+
+def _table_section(rows: Sequence[Row]) -> Section:
+    table = Table(["", *COLUMNS], marked_cells(rows, Strong), caption(rows))
+    return Section("Results", tables=[table])
+
+
+def _picture_section(row: Row, folder: Path) -> Section:
+    pictures = []
+    for name, text in PICTURES.items():
+        light, dark = folder / f"{name}.png", folder / f"{name}_dark.png"
+        if light.is_file():
+            pictures.append(Picture(light, dark if dark.is_file() else None, text))
+    return Section(f"A closer look at {row.label}", _group_sizes(folder), (), pictures)
+
+
+def _group_sizes(folder: Path) -> str:
+    """How many classes each group has, as the report of a run says."""
+    file = folder / "report.json"
+    if not file.is_file():
+        return ""
+    groups = Counter(c["group"] for c in json.loads(file.read_text())["classes"])
+    named = [f"{groups[name]} {name}" for name in ("head", "medium", "tail")]
+    return f"Classes: {', '.join(named)}." if groups.keys() - {None} else ""
+
+
+def _origin_section(rows: Sequence[Row], command: str) -> Section:
+    lines = [[row.label, row.runs[0].config, _training_time(row)] for row in rows]
+    table = Table(["", "config", "training"], lines)
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    text = f"{command}\n\n{device()}; {found}."
+    return Section("How it was made", text, [table])
+
+
+def _training_time(row: Row) -> str:
+    """Mean over the seeds."""
+    if not row.runs[0].trains or row.tta:
+        return "–"
+    seconds = [read_record(run)["training_seconds"] for run in row.runs]
+    if None in seconds:
+        return "unknown"
+    return f"{statistics.fmean(seconds):.0f} s"

@@ -1,0 +1,1 @@
+"""Benchmarks: what the method costs beside what a user would run instead."""

@@ -1,0 +1,45 @@
+"""What a user would run instead: CoOp's and LMPT's way, for the benchmarks alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..models import CLIPTextEncoder
+
+
+class FullLengthTextEncoder(CLIPTextEncoder):
+    """The text tower on all 77 tokens of every prompt, padding included.
+
+    Every token goes through every block and the last norm; then [EOS] is taken.
+    """
+
+    def forward(
+        self, embeddings: Tensor, eos_index: Tensor, num_shared: int = 0
+    ) -> Tensor:
+        """See :meth:`CLIPTextEncoder.forward`."""
+        num_classes, length, width = embeddings.shape
+        padding = self.token_embedding.weight[0].detach()  # token 0 fills up
+        padding = padding.expand(num_classes, self.context_length - length, width)
+        x = torch.cat([embeddings, padding], dim=1) + self.positional_embedding
+        x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask))
+        rows = torch.arange(num_classes, device=x.device)
+        return x[rows, eos_index] @ self.text_projection
+
+
+@contextmanager
+def everything_in_autograd(module: nn.Module) -> Iterator[None]:
+    """Have gradients of all weights computed, as where nothing is frozen.
+
+    They are thrown away; the optimiser never sees them.
+    """
+    frozen = [p for p in module.parameters() if not p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+            parameter.grad = None

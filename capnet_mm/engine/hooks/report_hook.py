@@ -1,0 +1,363 @@
+"""Writes a report with pictures at the end of training and of testing."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_dist_info, is_main_process
+from mmengine.fileio import get
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
+from mmengine.structures import BaseDataElement
+from mmpretrain.registry import HOOKS
+from mmpretrain.structures import label_to_onehot
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from capnet_mm.datasets.list_files import replace_files
+from capnet_mm.evaluation import LongTailMAP
+from capnet_mm.models import CorrelationPromptHead, LabelGraph
+from capnet_mm.visualization import read_curves
+from capnet_mm.visualization.figures import MAX_NAMES, by_train_count
+from capnet_mm.visualization.report import (
+    REPORT_FILES,
+    Graph,
+    Prediction,
+    Report,
+    report_files,
+)
+
+from ..unwrap import unwrap_model
+
+# Longer side of a picture in the report, in pixels.
+_PICTURE_SIZE = 320
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Leaves a report in ``<work_dir>/report``: pictures, a page, the numbers.
+
+    After training it is about the last validation, after testing about the test:
+
+    ======================= =====================================================
+    ``report.html``         all of the following in one file that needs no network
+    ``report.json``         config, phase, epoch, metrics, results of each class
+    ``per_class_ap.png``    average precision by class, with
+                            :class:`~capnet_mm.evaluation.LongTailMAP`
+    ``label_graph.png``     of a :class:`~capnet_mm.models.CorrelationPromptHead`
+                            with a graph, before and after its construction
+    ``training_curves.png`` of all runs of the training in this work dir
+    ``predictions.png``     some pictures with true and predicted labels
+    ======================= =====================================================
+
+    What a model or data set does not have is left out. A training without validation
+    leaves its curves and the graph; one that was complete already leaves the report
+    as it is. A report that fails is logged as an error, and the run ends as without
+    it: all else is saved by then.
+
+    Args:
+        num_pictures (int): How many pictures to show, evenly spread over the set.
+            Defaults to 16.
+
+    Raises:
+        ValueError: ``num_pictures`` is negative.
+
+    Examples:
+        >>> custom_hooks = [dict(type='ReportHook')]
+    """
+
+    # After everything else, checkpoints above all.
+    priority = "LOWEST"
+
+    def __init__(self, num_pictures: int = 16) -> None:
+        if num_pictures < 0:
+            raise ValueError(f"num_pictures={num_pictures}: expected 0 or more.")
+        self.num_pictures = num_pictures
+        self._start_iter = 0
+        self._checkpoint_epoch: int | None = None
+        self._wanted: set[int] = set()
+        self._num_seen = 0
+        self._samples: list[dict] = []
+        self._report: dict | None = None
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Note how long the model was trained.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What was read.
+        """
+        self._checkpoint_epoch = checkpoint.get("meta", {}).get("epoch")
+
+    def before_train(self, runner) -> None:
+        """Note where training starts.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._start_iter = runner.iter
+
+    def before_val_epoch(self, runner) -> None:
+        """Choose the pictures.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._choose_pictures(runner.val_dataloader)
+
+    def before_test_epoch(self, runner) -> None:
+        """Choose the pictures.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._choose_pictures(runner.test_dataloader)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Keep what the model says of the chosen pictures.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Not used.
+            data_batch (dict): As it came from the data loader.
+            outputs (Sequence[DataSample]): The predictions.
+        """
+        self._collect(runner, data_batch, outputs)
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Keep what the model says of the chosen pictures.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Not used.
+            data_batch (dict): As it came from the data loader.
+            outputs (Sequence[DataSample]): The predictions.
+        """
+        self._collect(runner, data_batch, outputs)
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Keep the results, until training ends or there are newer ones.
+
+        Args:
+            runner (Runner): The runner.
+            metrics (dict): Results of the metrics.
+        """
+        is_by_epoch = isinstance(runner._train_loop, EpochBasedTrainLoop)
+        self._keep_results(
+            phase="val",
+            epoch=runner.epoch if is_by_epoch else None,
+            metrics=metrics or {},
+            evaluator=runner.val_evaluator,
+            dataset=runner.val_dataloader.dataset,
+        )
+
+    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Keep the results.
+
+        Args:
+            runner (Runner): The runner.
+            metrics (dict): Results of the metrics.
+        """
+        self._keep_results(
+            phase="test",
+            epoch=self._checkpoint_epoch,
+            metrics=metrics or {},
+            evaluator=runner.test_evaluator,
+            dataset=runner.test_dataloader.dataset,
+        )
+
+    def after_train(self, runner) -> None:
+        """Write the report of the last validation.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        if runner.iter > self._start_iter:
+            self._write(runner)
+
+    def after_test(self, runner) -> None:
+        """Write the report of the test.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._write(runner)
+
+    def _choose_pictures(self, loader) -> None:
+        num_images = len(loader.dataset)
+        number = min(self.num_pictures, num_images)
+        # The middles of as many equal parts.
+        self._wanted = {(2 * i + 1) * num_images // (2 * number) for i in range(number)}
+        self._num_seen = 0
+        self._samples = []
+
+    def _collect(self, runner, data_batch, outputs: Sequence) -> None:
+        rank, num_processes = get_dist_info()
+        for place, output in enumerate(outputs):
+            # MMEngine's samplers deal the images out to the processes in turn.
+            index = (self._num_seen + place) * num_processes + rank
+            if index in self._wanted and _is_prediction(output):
+                inputs = _input_picture(runner.model, data_batch, place)
+                self._samples.append(_as_sample(index, output, inputs))
+        self._num_seen += len(outputs)
+
+    def _keep_results(self, phase, epoch, metrics, evaluator, dataset) -> None:
+        gathered = [s for part in all_gather_object(self._samples) for s in part]
+        metainfo = getattr(dataset, "metainfo", None) or {}
+        class_results = [
+            metric.class_results
+            for metric in evaluator.metrics
+            if isinstance(metric, LongTailMAP) and metric.class_results is not None
+        ]
+        self._report = dict(
+            phase=phase,
+            epoch=epoch,
+            metrics=metrics,
+            classes=class_results[0] if class_results else (),
+            names=metainfo.get("classes"),
+            train_counts=metainfo.get("class_counts"),
+            samples=sorted(gathered, key=lambda sample: sample["index"]),
+        )
+        self._samples = []
+
+    def _write(self, runner) -> None:
+        if not is_main_process():
+            return
+        folder = Path(runner.work_dir, "report")
+        try:
+            files = report_files(self._compose(runner))
+            folder.mkdir(exist_ok=True)
+            replace_files({folder / name: files[name] for name in files})
+            for name in set(REPORT_FILES) - set(files):
+                (folder / name).unlink(missing_ok=True)  # of an earlier report
+        except OSError as error:
+            runner.logger.error(
+                f"The report could not be written to {folder}: {error}. Everything "
+                "else of this run is saved; once there is room, tools/test.py with "
+                "the checkpoint writes a report again."
+            )
+        except Exception:
+            # Whatever it is: hours of training shall not end with its traceback.
+            runner.logger.exception(
+                "The report could not be drawn, which is a defect of ReportHook; the "
+                "run itself is complete and saved."
+            )
+        else:
+            runner.logger.info(f"Report written: {folder / 'report.html'}")
+
+    def _compose(self, runner) -> Report:
+        results = dict(self._report or {})
+        samples = results.pop("samples", [])
+        names = results.pop("names", None)
+        counts = results.pop("train_counts", None)
+        if names is None and samples:
+            names = [str(index) for index in range(len(samples[0]["scores"]))]
+        filename = runner.cfg.filename
+        return Report(
+            config=Path(filename).stem if filename else runner.experiment_name,
+            tta=isinstance(_without_wrapper(runner.model), BaseTTAModel),
+            names=names or (),
+            predictions=[
+                Prediction(_load_picture(s), s["scores"], s["targets"]) for s in samples
+            ],
+            curves=read_curves(runner.work_dir),
+            graph=_find_graph(unwrap_model(runner.model), counts),
+            **results,
+        )
+
+
+def _is_prediction(output) -> bool:
+    if not isinstance(output, BaseDataElement) or "pred_score" not in output:
+        return False
+    return isinstance(output.pred_score, Tensor) and output.pred_score.ndim == 1
+
+
+def _as_sample(index: int, output: BaseDataElement, inputs: np.ndarray | None) -> dict:
+    scores = output.pred_score.float().cpu()
+    if "gt_score" in output:
+        targets = output.gt_score.cpu()
+    elif "gt_label" in output:
+        targets = label_to_onehot(output.gt_label.cpu(), len(scores))
+    else:
+        targets = torch.full_like(scores, -1)
+    return dict(
+        index=index,
+        scores=scores.numpy(),
+        targets=targets.numpy(),
+        img_path=output.get("img_path"),
+        inputs=inputs,
+    )
+
+
+def _input_picture(model: nn.Module, data_batch, place: int) -> np.ndarray | None:
+    """The model's input as a picture, (H, W, 3) uint8, for want of the file."""
+    inputs = data_batch.get("inputs") if isinstance(data_batch, dict) else None
+    if inputs is not None and isinstance(_without_wrapper(model), BaseTTAModel):
+        inputs = inputs[0]  # the first view
+    if inputs is None or not isinstance(inputs[place], Tensor):
+        return None
+    picture = inputs[place].detach().float().cpu()
+    if picture.ndim != 3 or picture.shape[0] not in (1, 3):
+        return None
+    if inputs[place].dtype != torch.uint8:  # normalised by the pipeline already
+        low, high = picture.min(), picture.max()
+        picture = 255 * (picture - low) / (high - low).clamp(min=1e-12)
+    preprocessor = getattr(unwrap_model(model), "data_preprocessor", None)
+    if getattr(preprocessor, "to_rgb", False):
+        picture = picture.flip(0)  # BGR -> RGB
+    return picture.expand(3, -1, -1).permute(1, 2, 0).byte().numpy()
+
+
+def _load_picture(sample: dict) -> np.ndarray:
+    """The picture as it is on disk, scaled down; else what the model has seen."""
+    image = None if sample["img_path"] is None else _read_picture(sample["img_path"])
+    if image is None:
+        inputs = sample["inputs"]
+        image = Image.new("RGB", (8, 8)) if inputs is None else Image.fromarray(inputs)
+    image.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
+    return np.asarray(image)
+
+
+def _read_picture(path: str) -> Image.Image | None:
+    try:
+        with Image.open(io.BytesIO(get(path))) as file:
+            file.draft("RGB", (_PICTURE_SIZE, _PICTURE_SIZE))  # JPEG: decodes less
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, ValueError):  # gone since, or of a kind that Pillow cannot read
+        return None
+
+
+def _find_graph(
+    model: nn.Module, train_counts: Sequence[int | None] | None
+) -> Graph | None:
+    """The graph between the classes that a picture of it has names for."""
+    for head in model.modules():
+        if not isinstance(head, CorrelationPromptHead):
+            continue
+        graph = head.graph
+        if not isinstance(graph, LabelGraph):  # none, or of a kind of one's own
+            return None
+        num_classes = len(head.classes)
+        counts = train_counts or [None] * num_classes
+        shown = by_train_count(counts)[:MAX_NAMES]
+        features = F.normalize(graph.features[shown].float(), dim=-1)
+        rows = graph.weights.new_zeros(len(shown), num_classes)
+        rows.scatter_(1, graph.indices[shown], graph.weights[shown])
+        return Graph(
+            names=[head.classes[index] for index in shown],
+            similarity=(features @ features.T).cpu().numpy(),
+            adjacency=rows[:, shown].cpu().numpy(),
+            num_classes=num_classes,
+            is_by_count=None not in counts,
+        )
+    return None
+
+
+def _without_wrapper(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model):
+        model = model.module
+    return model

@@ -1,0 +1,36 @@
+"""Figures and pages that show what a model does; no runner, no registry."""
+
+from .curves import Curves, read_curves
+from .figures import (
+    SheetLabel,
+    SheetPicture,
+    label_graph,
+    per_class_ap,
+    prediction_sheet,
+    render_png,
+    training_curves,
+)
+from .page import Picture, Section, Strong, Table, render_page, write_page
+from .theme import GROUP_COLORS, THEMES, Theme, get_theme
+
+__all__ = [
+    "Curves",
+    "GROUP_COLORS",
+    "Picture",
+    "Section",
+    "Strong",
+    "SheetLabel",
+    "SheetPicture",
+    "THEMES",
+    "Table",
+    "Theme",
+    "get_theme",
+    "label_graph",
+    "per_class_ap",
+    "prediction_sheet",
+    "read_curves",
+    "render_page",
+    "render_png",
+    "training_curves",
+    "write_page",
+]

@@ -1,0 +1,363 @@
+"""The report of a run: figures, a page and the numbers, composed from plain data."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .curves import Curves
+from .figures import (
+    SheetLabel,
+    SheetPicture,
+    by_train_count,
+    label_graph,
+    per_class_ap,
+    prediction_sheet,
+    render_png,
+    training_curves,
+)
+from .page import Picture, Section, Table, render_page
+from .theme import GROUP_COLORS, THEMES
+
+# What a report may consist of; what there is nothing to say about is left out.
+FIGURES = ("per_class_ap", "label_graph", "training_curves", "predictions")
+REPORT_FILES = (
+    "report.html",
+    "report.json",
+    *(f"{name}.png" for name in FIGURES),
+    *(f"{name}_dark.png" for name in FIGURES),
+)
+
+# Photographs compress badly and are seen small.
+_SHEET_DPI = 100
+_PHASE_NAMES = dict(val="Validation", test="Test")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The label graph, or the part of it that is to be shown.
+
+    Attributes:
+        names: Names of n classes.
+        similarity: (n, n) cosines of the text features.
+        adjacency: (n, n) weights made from them.
+        num_classes: C, number of classes in the whole graph.
+        is_by_count: Whether the classes shown are those with the most training
+            images, in this order; else they are the first ones.
+    """
+
+    names: Sequence[str]
+    similarity: np.ndarray
+    adjacency: np.ndarray
+    num_classes: int
+    is_by_count: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one picture.
+
+    Attributes:
+        image: (H, W, 3) RGB, uint8.
+        scores: (C,) probabilities.
+        targets: (C,) 1 positive, 0 negative, -1 unknown.
+    """
+
+    image: np.ndarray
+    scores: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report tells.
+
+    Attributes:
+        config: Name of the config.
+        phase: 'val', 'test', or None if nothing was evaluated.
+        epoch: Epochs that the model was trained for; None if not known.
+        tta: Whether several views of each picture were averaged.
+        metrics: Results of the evaluation by name.
+        classes: As ``LongTailMAP.class_results``; empty if there are none.
+        names: Names of the classes in the predictions.
+        predictions: Some pictures.
+        curves: How the training went.
+        graph: The label graph, if the model has one.
+    """
+
+    config: str
+    phase: str | None = None
+    epoch: int | None = None
+    tta: bool = False
+    metrics: dict = field(default_factory=dict)
+    classes: Sequence[dict] = ()
+    names: Sequence[str] = ()
+    predictions: Sequence[Prediction] = ()
+    curves: Curves | None = None
+    graph: Graph | None = None
+
+
+def report_files(report: Report) -> dict[str, bytes]:
+    """Compose the files of a report.
+
+    Args:
+        report: What to tell.
+
+    Returns:
+        Content of each file by its name: ``report.html``, which holds everything,
+        ``report.json``, and the figures as PNG, in the light theme and, as
+        ``…_dark.png``, in the dark one. A figure that there is no data for is left
+        out.
+    """
+    pictures = {
+        name: {theme: draw(theme) for theme in THEMES}
+        for name, draw in _figures(report).items()
+    }
+    files = {f"{name}.png": themes["light"] for name, themes in pictures.items()}
+    for name, themes in pictures.items():
+        files[f"{name}_dark.png"] = themes["dark"]
+    files["report.json"] = (json.dumps(_numbers(report), indent=1) + "\n").encode()
+    files["report.html"] = _page(report, pictures).encode()
+    return files
+
+
+def ranked_labels(
+    scores: np.ndarray, targets: np.ndarray, names: Sequence[str]
+) -> list[SheetLabel]:
+    """Choose the labels to show of a picture.
+
+    Those predicted are the k best, k being the number of its true labels, at least
+    one: a threshold would leave rare classes out, whose probabilities are low. Then
+    come the true ones that are not among them.
+
+    Args:
+        scores: (C,) probabilities.
+        targets: (C,) 1 positive, 0 negative, -1 unknown.
+        names: Names of the C classes.
+
+    Returns:
+        Labels with their outcome, each part from the highest to the lowest score.
+    """
+    order = np.argsort(-scores, kind="stable")
+    num_predicted = max(1, int((targets == 1).sum()))
+    outcomes = {1: "correct", 0: "false", -1: "unknown"}
+    labels = [
+        SheetLabel(names[index], float(scores[index]), outcomes[int(targets[index])])
+        for index in order[:num_predicted]
+    ]
+    labels += [
+        SheetLabel(names[index], float(scores[index]), "missed")
+        for index in order[num_predicted:]
+        if targets[index] == 1
+    ]
+    return labels
+
+
+def _figures(report: Report) -> dict:
+    """A function from a theme to a PNG for each figure that there is data for."""
+    figures = {}
+    if report.classes:
+        figures["per_class_ap"] = lambda theme: render_png(
+            per_class_ap(report.classes, theme)
+        )
+    if report.predictions:
+        sheet = [
+            SheetPicture(p.image, ranked_labels(p.scores, p.targets, report.names))
+            for p in report.predictions
+        ]
+        figures["predictions"] = lambda theme: render_png(
+            prediction_sheet(sheet, theme), _SHEET_DPI
+        )
+    graph = report.graph
+    if graph is not None and len(graph.names) > 1:
+        figures["label_graph"] = lambda theme: render_png(
+            label_graph(
+                graph.names,
+                graph.similarity,
+                graph.adjacency,
+                theme,
+            )
+        )
+    if report.curves is not None and not report.curves.is_empty:
+        figures["training_curves"] = lambda theme: render_png(
+            training_curves(report.curves, theme)
+        )
+    return figures
+
+
+def _numbers(report: Report) -> dict:
+    content = dict(
+        config=report.config,
+        phase=report.phase,
+        epoch=report.epoch,
+        tta=report.tta,
+        metrics=report.metrics,
+        classes=list(report.classes),
+    )
+    return _plain(content)
+
+
+def _plain(value):
+    """Make JSON of it; NaN, which JSON does not know, becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):  # of numpy and PyTorch
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)
+
+
+def _page(report: Report, pictures: dict[str, dict[str, bytes]]) -> str:
+    captions = dict(
+        per_class_ap=(
+            "Average precision of each class",
+            _ap_text(report),
+            "Average precision of each class in percent, in the colour of its group; "
+            "a dashed line at the mean of the group.",
+        ),
+        predictions=(
+            "Pictures and predictions",
+            "A picture with k true labels is given the k labels of highest probability "
+            "as its predictions, at least one. The numbers are probabilities.",
+            f"{len(report.predictions)} pictures, evenly spread over the set.",
+        ),
+        label_graph=(
+            "Label graph",
+            "Which classes lend to each other. It is made from the class names alone, "
+            "by CLIP's text encoder, before any training.",
+            _graph_caption(report),
+        ),
+        training_curves=(
+            "Training",
+            "",
+            "The loss as logged (faint) and smoothed; the learning rate; the scores of "
+            "each validation, with the last value.",
+        ),
+    )
+    sections = _score_sections(report)
+    for name, (title, text, caption) in captions.items():
+        if name in pictures:
+            themes = pictures[name]
+            picture = Picture(themes["light"], themes["dark"], caption)
+            sections.append(Section(title, text, pictures=[picture]))
+    if report.classes:
+        sections.append(Section("All classes", tables=[_class_table(report.classes)]))
+    return render_page(f"{report.config}: report", sections, _lead(report))
+
+
+def _lead(report: Report) -> str:
+    if report.phase is None:
+        return f"Training with the config {report.config}; nothing was evaluated."
+    text = f"{_PHASE_NAMES[report.phase]} of a model of the config {report.config}"
+    if report.epoch is not None:
+        text += f" after {report.epoch} epoch{'' if report.epoch == 1 else 's'}"
+    if report.tta:
+        text += ", averaged over several views of each picture"
+    return text + "."
+
+
+def _score_sections(report: Report) -> list[Section]:
+    metrics = _plain(report.metrics)
+    prefixes = {
+        name.removesuffix("mAP_head") for name in metrics if name.endswith("mAP_head")
+    }
+    tables = [_group_table(metrics, prefix, report.classes) for prefix in prefixes]
+    shown = {
+        f"{prefix}mAP{suffix}"
+        for prefix in prefixes
+        for suffix in ("", *(f"_{group}" for group in GROUP_COLORS))
+    }
+    rest = [
+        (name, _text(value))
+        for name, value in metrics.items()
+        if name not in shown and "AP/" not in name
+    ]
+    if rest:
+        tables.append(Table(("score", "value"), rest))
+    return [Section("Scores", tables=tables)] if tables else []
+
+
+def _group_table(metrics: dict, prefix: str, classes: Sequence[dict]) -> Table:
+    groups = list(GROUP_COLORS)
+    names = [f"{prefix}mAP", *(f"{prefix}mAP_{group}" for group in groups)]
+    members = [
+        [entry for entry in classes if group in (None, entry["group"])]
+        for group in (None, *groups)
+    ]
+    rows = [
+        ("mAP in percent", *(_text(metrics.get(name)) for name in names)),
+        ("classes", *(f"{len(part):,}" for part in members)),
+        ("training images of a class", *(_count_range(part) for part in members)),
+    ]
+    return Table(("", "total", *groups), rows)
+
+
+def _count_range(classes: Sequence[dict]) -> str:
+    counts = [entry["train_count"] for entry in classes]
+    if not counts or None in counts:
+        return "–"
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _ap_text(report: Report) -> str:
+    if any(entry["train_count"] is None for entry in report.classes):
+        return "Classes in the order of the data set."
+    return (
+        "From the class with the most training images to that with the fewest; their "
+        "numbers stand below, on a logarithmic scale."
+    )
+
+
+def _graph_caption(report: Report) -> str:
+    graph = report.graph
+    if graph is None:
+        return ""
+    own = np.diagonal(graph.adjacency)
+    low, high = own.min(), own.max()
+    kept = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
+    text = (
+        "Before: cosine similarity of the classes' text features. After: the weights "
+        "that each class (row) gives to its neighbours (columns). The diagonals are "
+        f"left blank, 1 before and {kept} after; each scale covers the rest, from the "
+        "smallest to the largest."
+    )
+    if len(graph.names) < graph.num_classes:
+        which = "with the most training images" if graph.is_by_count else "first"
+        text += f" Of {graph.num_classes:,} classes the {len(graph.names)} {which}."
+    elif graph.is_by_count:
+        text += " Classes with the most training images come first."
+    return text
+
+
+def _class_table(classes: Sequence[dict]) -> Table:
+    rows = [
+        (
+            entry["name"],
+            entry["group"] or "–",
+            _text(entry["train_count"]),
+            f"{entry['num_positives']:,}",
+            _text(_plain(entry["average_precision"])),
+        )
+        for entry in (
+            classes[i] for i in by_train_count([c["train_count"] for c in classes])
+        )
+    ]
+    header = ("class", "group", "training images", "test images", "AP in percent")
+    caption = "Training and test images: those that show the class."
+    return Table(header, rows, caption)
+
+
+def _text(value) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

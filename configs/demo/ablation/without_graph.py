@@ -1,0 +1,3 @@
+# The GCN treats each class alone.
+_base_ = '../capnet.py'
+model = dict(head=dict(graph=None))

@@ -1,0 +1,108 @@
+#!/usr/bin/env python
+"""Train and test several configs, one table: ``python tools/compare.py CONFIG …``.
+
+A comparison that was stopped goes on with the same command.
+"""
+
+import argparse
+import importlib.util
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("capnet_mm") is None:  # not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from capnet_mm import apis  # noqa: E402
+from capnet_mm.apis import compare, comparison_report  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        metavar="CONFIG[=LABEL]",
+        help="config files, and maybe their names in the table",
+    )
+    parser.add_argument(
+        "--tta",
+        nargs="+",
+        default=[],
+        metavar="CONFIG",
+        help="which of them get a second row with the test-time ensemble",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train each with the seeds 0 to N-1; default: %(default)s",
+    )
+    parser.add_argument(
+        "--work-dir",
+        help="folder for all runs and the table; default: work_dirs/ and the name of "
+        "the folder of the first config",
+    )
+    parser.add_argument(
+        "--pictures",
+        metavar="CONFIG",
+        help="whose pictures the report shows; default: the last one that has any",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="delete and repeat the runs whose config has changed since",
+    )
+    apis.add_data_arguments(parser)
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override parts of all configs, as in tools/train.py",
+    )
+    args = parser.parse_args()
+    if any(option.startswith("randomness.seed=") for option in args.cfg_options):
+        parser.error("--cfg-options randomness.seed=…: seeds are set by --seeds")
+    if args.work_dir is None:
+        first = Path(args.configs[0]).resolve()
+        args.work_dir = str(Path("work_dirs", first.parent.name))
+    return args
+
+
+def main() -> None:
+    """Compare."""
+    args = parse_args()
+    runs = compare.plan_runs(
+        args.configs,
+        args.tta,
+        args.seeds,
+        args.work_dir,
+        apis.data_arguments(args),
+        args.cfg_options,
+    )
+    compare.check_runs(runs, args.restart)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        for number, run in enumerate(runs, start=1):
+            print(f"[{number}/{len(runs)}] ", end="")
+            compare.complete_run(run, Path(__file__).parent)
+    except RuntimeError as error:
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+    rows = comparison_report.read_rows(runs)
+    command = shlex.join(["python", *sys.argv])
+    comparison_report.write_comparison(args.work_dir, rows, command, args.pictures)
+    comparison_report.print_table(rows)
+    report = Path(args.work_dir, "report.html").resolve()
+    print(f"The report, to be opened in a browser: {report.as_uri()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+#!/usr/bin/env python
+"""Pre-train the small CLIP of the demo: ``python tools/pretrain_demo_clip.py``.
+
+The demo (``configs/demo``) needs a CLIP that is there without a download. This one
+learns from captioned pictures of :mod:`capnet_mm.datasets.shapes`, with open_clip's
+model and loss. Its pictures are drawn anew, none is a training or test picture of
+ShapesLT, and a quarter of the kinds of objects, among them half of the classes, are in
+none of its pictures or captions: it knows all the words but not all combinations.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+if importlib.util.find_spec("capnet_mm") is None:  # not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from capnet_mm.datasets.shapes import CLASS_KINDS, KINDS, Kind, draw_scene  # noqa: E402
+
+import open_clip  # noqa: E402  isort: skip (capnet_mm makes torchvision importable)
+
+# A ViT of 6 layers and a text tower of 3: 1.6 million parameters beside the tokens.
+MODEL = dict(
+    embed_dim=96,
+    vision_cfg=dict(image_size=96, patch_size=16, width=128, head_width=32, layers=6),
+    text_cfg=dict(context_length=32, vocab_size=49408, width=96, heads=3, layers=3),
+)
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+TEMPLATES = ("a photo of {}.", "a picture of {}.", "{}.", "there is {}.", "{} here")
+CHUNK = 500  # pictures that one task draws
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default="configs/demo/clip", help="folder to write")
+    parser.add_argument("--pictures", type=int, default=40000, help="how many to draw")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--work-dir",
+        default="work_dirs/pretrain_demo_clip",
+        help="folder for the state after each epoch, from which the same command goes "
+        "on",
+    )
+    return parser.parse_args()
+
+
+def seen_kinds() -> list[Kind]:
+    """Kinds that pre-training may show: three quarters of all.
+
+    Left out are every second class of ShapesLT, and others by chance.
+    """
+    held_out = set(CLASS_KINDS[1::2])
+    others = [kind for kind in KINDS if kind not in CLASS_KINDS]
+    chosen = np.random.default_rng(1).permutation(len(others))
+    held_out |= {others[i] for i in chosen[: len(KINDS) // 4 - len(held_out)]}
+    return [kind for kind in KINDS if kind not in held_out]
+
+
+def draw_chunk(seed: int, index: int) -> tuple[np.ndarray, list[list[Kind]]]:
+    """Draw some pictures.
+
+    Args:
+        seed: Of the whole pre-training.
+        index: Which chunk.
+
+    Returns:
+        Pictures, (CHUNK, 96, 96, 3), uint8; and what each shows.
+    """
+    rng = np.random.default_rng([seed, index])
+    kinds = seen_kinds()
+    scenes = [
+        [kinds[i] for i in rng.choice(len(kinds), rng.integers(1, 5), replace=False)]
+        for _ in range(CHUNK)
+    ]
+    size = MODEL["vision_cfg"]["image_size"]
+    return np.stack([draw_scene(scene, rng, size) for scene in scenes]), scenes
+
+
+def draw_pictures(args: argparse.Namespace) -> tuple[torch.Tensor, list[list[Kind]]]:
+    """Draw all pictures, (N, 3, 96, 96) of uint8, and say what each shows."""
+    chunks = range(math.ceil(args.pictures / CHUNK))
+    with ProcessPoolExecutor(args.workers) as pool:
+        drawn = list(pool.map(draw_chunk, [args.seed] * len(chunks), chunks))
+    pictures = np.concatenate([pictures for pictures, _ in drawn])
+    scenes = [scene for _, scenes in drawn for scene in scenes]
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2), scenes
+
+
+def caption(scene: list[Kind], rng: np.random.Generator) -> str:
+    """Say what is to be seen, or a part of it, as people do."""
+    order = rng.permutation(len(scene))[: rng.integers(1, len(scene) + 1)]
+    phrases = []
+    for index in order:
+        texture, color, shape = scene[index]
+        words = [shape]
+        if rng.random() < 0.85:
+            words.insert(0, color)
+        if rng.random() < 0.85:
+            words.insert(0, texture)
+        phrases.append(f"a {' '.join(words)}")
+    return str(rng.choice(TEMPLATES)).format(" and ".join(phrases))
+
+
+def train(args: argparse.Namespace) -> open_clip.CLIP:
+    """Pre-train with the contrastive loss; goes on where an earlier call stopped."""
+    torch.manual_seed(args.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Only the tokens that captions use get a row; they stay in order, so that [EOS]
+    # is still the greatest, by which open_clip finds it.
+    rows = used_tokens()
+    text_config = dict(MODEL["text_cfg"], vocab_size=len(rows))
+    model = open_clip.CLIP(**dict(MODEL, text_cfg=text_config)).to(device)
+    tokenizer = open_clip.SimpleTokenizer(context_length=text_config["context_length"])
+    loss_function = open_clip.ClipLoss()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [dict(params=decayed, weight_decay=0.05), dict(params=others, weight_decay=0)],
+        lr=args.lr,
+        betas=(0.9, 0.98),
+    )
+    print("drawing pictures …", flush=True)
+    pictures, scenes = draw_pictures(args)
+    steps = len(pictures) // args.batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.epochs * steps, pct_start=0.08
+    )
+    state_file = Path(args.work_dir, "state.pth")
+    parts = dict(model=model, optimizer=optimizer, schedule=schedule)
+    first = 0
+    if state_file.is_file():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        first = state["epoch"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        print(f"going on after epoch {first}, as {state_file} says", flush=True)
+
+    mean = torch.tensor(MEAN, device=device)[:, None, None]
+    std = torch.tensor(STD, device=device)[:, None, None]
+    for epoch in range(first, args.epochs):
+        rng = np.random.default_rng([args.seed, 1, epoch])
+        order = torch.from_numpy(rng.permutation(len(pictures)))
+        losses, start = [], time.perf_counter()
+        for step in range(steps):
+            batch = order[step * args.batch_size : (step + 1) * args.batch_size]
+            images = pictures[batch].to(device).float() / 255
+            if rng.random() < 0.5:  # no word says left or right
+                images = images.flip(-1)
+            texts = tokenizer([caption(scenes[i], rng) for i in batch.tolist()])
+            with torch.autocast(device.type, torch.bfloat16):
+                output = model(
+                    (images - mean) / std, torch.searchsorted(rows, texts).to(device)
+                )
+            loss = loss_function(output[0].float(), output[1].float(), output[2])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            model.logit_scale.data.clamp_(0, math.log(100))
+            losses.append(loss.item())
+            if step % 20 == 19:
+                left = (args.epochs - epoch) * steps - step
+                seconds = (time.perf_counter() - start) / (step + 1)
+                print(
+                    f"epoch {epoch + 1}/{args.epochs} step {step + 1}/{steps} "
+                    f"loss {np.mean(losses[-20:]):.3f} "
+                    f"{seconds:.2f} s/step, {left * seconds / 60:.0f} min left",
+                    flush=True,
+                )
+        state_file.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        torch.save(dict(state, epoch=epoch + 1), state_file.with_suffix(".tmp"))
+        state_file.with_suffix(".tmp").replace(state_file)
+    return model
+
+
+def save(model: open_clip.CLIP, folder: Path) -> None:
+    """Write a folder in open_clip's format, in half precision.
+
+    The token table has only the rows that captions use, which
+    :func:`capnet_mm.models.clip.load_clip` understands.
+    """
+    state = {k: v.detach().cpu().half() for k, v in model.state_dict().items()}
+    state["token_embedding.rows"] = used_tokens()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = dict(model_cfg=MODEL, preprocess_cfg=dict(mean=MEAN, std=STD))
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in state.items()},
+        folder / "open_clip_model.safetensors",
+    )
+
+
+def used_tokens() -> torch.Tensor:
+    """Sorted ids of the tokens that captions have, [SOS], [EOS] and padding too."""
+    tokenizer = open_clip.SimpleTokenizer()
+    phrases = [f"a {kind.name} and a {kind.name}" for kind in KINDS]
+    texts = [t.format(phrase) for t in TEMPLATES for phrase in phrases]
+    return tokenizer(texts).unique()
+
+
+def main() -> None:
+    """Pre-train and save."""
+    args = parse_args()
+    save(train(args), Path(args.out))
+
+
+if __name__ == "__main__":
+    main()
