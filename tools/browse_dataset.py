@@ -41,6 +41,12 @@ def main() -> None:
             f"--images {args.images} --views {args.views}: both must be at least 1."
         )
     cfg = apis.read_config(args)
+    if cfg.get("train_dataloader") is None:
+        raise ValueError(
+            f"The config {args.config} has no training data to show (its "
+            "train_dataloader is None): name one that trains, e.g. "
+            "configs/demo/capnet.py."
+        )
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     dataset = unwrap_datasets(DATASETS.build(cfg.train_dataloader.dataset))[0]
     if "class_counts" not in dataset.metainfo:

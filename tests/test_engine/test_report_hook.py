@@ -158,6 +158,12 @@ def written(runner):
     return sorted(path.name for path in folder(runner).iterdir())
 
 
+def expected_files(*figures):
+    """What a report with these figures consists of, each of them light and dark."""
+    pngs = [f"{name}{theme}.png" for name in figures for theme in ("", "_dark")]
+    return sorted(["report.html", "report.json", *pngs])
+
+
 def is_drawn(path):
     pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
     return len(np.unique(pixels, axis=0)) > 20
@@ -180,8 +186,7 @@ def drawn(monkeypatch):
 def test_training_leaves_the_report_of_the_last_validation(run, tiny_clip, drawn):
     runner = run(clip=tiny_clip, epochs=3, val_interval=2)
     runner.train()
-    expected = ["report.html", "report.json", *(f"{name}.png" for name in PNGS)]
-    assert written(runner) == sorted(expected)
+    assert written(runner) == expected_files(*PNGS)
     for name in PNGS:
         assert is_drawn(folder(runner) / f"{name}.png"), name
     content = numbers(runner)
@@ -259,13 +264,9 @@ def test_a_test_replaces_the_report_and_names_epoch_and_views(run, tmp_path):
     assert (content["phase"], content["epoch"], content["tta"]) == ("test", 2, True)
     assert content["metrics"]["multi-label/mAP"] == metrics["multi-label/mAP"]
     # No label graph in this head; the curves are those of the training.
-    assert written(runner) == [
-        "per_class_ap.png",
-        "predictions.png",
-        "report.html",
-        "report.json",
-        "training_curves.png",
-    ]
+    assert written(runner) == expected_files(
+        "per_class_ap", "predictions", "training_curves"
+    )
     page = (folder(runner) / "report.html").read_text()
     assert "averaged over several views" in page and "Label graph" not in page
 
@@ -315,7 +316,7 @@ def test_a_training_that_was_complete_leaves_the_report_as_it_is(run, drawn):
 def test_without_validation_there_are_curves_only(run):
     runner = run(validate=False)
     runner.train()
-    assert written(runner) == ["report.html", "report.json", "training_curves.png"]
+    assert written(runner) == expected_files("training_curves")
     content = numbers(runner)
     assert (content["phase"], content["epoch"], content["classes"]) == (None, None, [])
 
@@ -323,7 +324,7 @@ def test_without_validation_there_are_curves_only(run):
 def test_another_metric_gives_a_report_without_classes(run):
     runner = run(metric=dict(type="MultiLabelMetric", average="macro"))
     metrics = runner.test()
-    assert written(runner) == ["predictions.png", "report.html", "report.json"]
+    assert written(runner) == expected_files("predictions")
     content = numbers(runner)
     assert content["classes"] == []
     assert content["metrics"] == pytest.approx(metrics)
@@ -398,7 +399,7 @@ def test_what_an_earlier_report_had_and_this_one_has_not_is_removed(run):
 def test_models_that_predict_no_classes_are_left_alone(make_runner, toy):
     runner = make_runner([ReportHook()], validate=True)
     runner.train()
-    assert written(runner) == ["report.html", "report.json", "training_curves.png"]
+    assert written(runner) == expected_files("training_curves")
     assert numbers(runner)["metrics"]["toy/per_class"] == [0, 1, 2]
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from PIL import Image
 
 from capnet_mm.apis.browse import cooccurrence
@@ -33,3 +34,9 @@ def test_impossible_sheets_are_refused(run_tool, config, data_root, tmp_path):
     flags = ("--data-root", data_root, "--work-dir", tmp_path)
     with pytest.raises(ValueError, match="--images 0"):
         run_tool("browse_dataset.py", config, *flags, "--images", 0)
+
+
+def test_a_config_without_training_is_refused(run_tool, tmp_path):
+    zero_shot = REPOSITORY / "configs" / "demo" / "zero_shot.py"
+    with pytest.raises(ValueError, match="no training data to show"):
+        run_tool("browse_dataset.py", zero_shot, "--work-dir", tmp_path)

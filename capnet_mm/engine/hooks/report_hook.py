@@ -54,6 +54,7 @@ class ReportHook(Hook):
     ``predictions.png``     some pictures with true and predicted labels
     ======================= =====================================================
 
+    Every picture lies there in the light theme and, as ``…_dark.png``, in the dark one.
     What a model or data set does not have is left out. A training without validation
     leaves its curves and the graph; one that was complete already leaves the report
     as it is. A report that fails is logged as an error, and the run ends as without
