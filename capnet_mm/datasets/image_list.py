@@ -256,6 +256,11 @@ class ImageListDataset(MultiLabelDataset):
         subset._count_classes()
         return subset
 
+    def _copy_without_annotation(self, memo: dict | None = None) -> "ImageListDataset":
+        # MMEngine's default is one dictionary for all calls: an object whose address
+        # a freed one had before would be "copied" as what that one became.
+        return super()._copy_without_annotation({} if memo is None else memo)
+
     def extra_repr(self) -> list[str]:
         """What ``repr`` says beyond MMPretrain's."""
         body = super().extra_repr()

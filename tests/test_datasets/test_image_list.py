@@ -209,6 +209,13 @@ def test_classes_can_be_given_by_name_or_by_another_file(root):
     assert by_file.metainfo == by_name.metainfo
 
 
+def test_subsets_are_copies_whatever_was_copied_before(root):
+    dataset = ImageListDataset("train.txt", data_root=str(root))
+    subset = dataset.get_subset([0])
+    assert dataset.get_subset([0]).pipeline is not subset.pipeline
+    assert subset.pipeline is not dataset.pipeline
+
+
 @pytest.mark.parametrize("serialize", [True, False])
 def test_a_subset_counts_its_own_images(root, serialize):
     options = dict(data_root=str(root), serialize_data=serialize)
