@@ -4,8 +4,9 @@
 The demo (``configs/demo``) needs a CLIP that is there without a download. This one
 learns from captioned pictures of :mod:`capnet_mm.datasets.shapes`, with open_clip's
 model and loss. Its pictures are drawn anew, none is a training or test picture of
-ShapesLT, and a quarter of the kinds of objects, among them half of the classes, are in
-none of its pictures or captions: it knows all the words but not all combinations.
+ShapesLT, and a quarter of the kinds of objects, among them the rarer half of the
+classes, are in none of its pictures or captions: it knows all the words but not all
+combinations.
 """
 
 import argparse
@@ -25,7 +26,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from capnet_mm.datasets.shapes import CLASS_KINDS, KINDS, Kind, draw_scene  # noqa: E402
+from capnet_mm.datasets.shapes import (  # noqa: E402
+    CLASS_KINDS,
+    KINDS,
+    NOT_PRETRAINED,
+    Kind,
+    draw_scene,
+)
 
 import open_clip  # noqa: E402  isort: skip (capnet_mm makes torchvision importable)
 
@@ -62,9 +69,9 @@ def parse_args() -> argparse.Namespace:
 def seen_kinds() -> list[Kind]:
     """Kinds that pre-training may show: three quarters of all.
 
-    Left out are every second class of ShapesLT, and others by chance.
+    Left out are the rarer half of ShapesLT's classes, and others by chance.
     """
-    held_out = set(CLASS_KINDS[1::2])
+    held_out = set(NOT_PRETRAINED)
     others = [kind for kind in KINDS if kind not in CLASS_KINDS]
     chosen = np.random.default_rng(1).permutation(len(others))
     held_out |= {others[i] for i in chosen[: len(KINDS) // 4 - len(held_out)]}

@@ -15,7 +15,7 @@ from .shapes import CLASS_NAMES, draw_scene, fade
 from .shapes.scenes import Scene, evaluation_scenes, training_scenes
 
 # Of what is drawn; raised when the pictures change.
-_VERSION = 1
+_VERSION = 2
 _STATEMENT = "shapes_lt.json"
 
 
@@ -30,11 +30,12 @@ class ShapesLT(ImageListDataset):
     fresh ones, so that it has something to adapt to, as CLIP has with most collections.
 
     The 24 classes are combinations of a texture, a colour and a shape ("striped blue
-    heart"), so that their names share words, as a text encoder can tell. Training:
-    1,024 pictures, from 400 down to 3 a class in geometric steps; 7 head, 8 medium, 9
-    tail classes. Test: 962 pictures, 80 of every class. A picture shows one to three of
-    the classes and up to two other objects that share words with classes; in training,
-    unlike in the test, a class is seen mostly beside certain others.
+    heart"), so that their names share words, as a text encoder can tell; the rarer half
+    are combinations that this CLIP has not been shown. Training: 1,024 pictures, from
+    400 down to 3 a class in geometric steps; 7 head, 8 medium, 9 tail classes. Test:
+    962 pictures, 80 of every class. A picture shows one to three of the classes and up
+    to two other objects that share words with classes; in training, unlike in the test,
+    a class is seen mostly beside certain others.
 
     Args:
         data_root (str): Folder for the pictures; made if it isn't there. Defaults to
@@ -48,7 +49,7 @@ class ShapesLT(ImageListDataset):
     Examples:
         >>> train = ShapesLT()
         >>> train.metainfo["classes"][0], train.metainfo["class_counts"][0]
-        ('striped blue heart', 400)
+        ('striped orange triangle', 400)
     """
 
     METAINFO = {"classes": CLASS_NAMES}

@@ -1,7 +1,16 @@
 """Drawn pictures of coloured, textured shapes, the synthetic data of the demo."""
 
 from .drawing import draw_scene, fade
-from .vocabulary import CLASS_KINDS, CLASS_NAMES, COLORS, KINDS, SHAPES, TEXTURES, Kind
+from .vocabulary import (
+    CLASS_KINDS,
+    CLASS_NAMES,
+    COLORS,
+    KINDS,
+    NOT_PRETRAINED,
+    SHAPES,
+    TEXTURES,
+    Kind,
+)
 
 __all__ = [
     "CLASS_KINDS",
@@ -9,6 +18,7 @@ __all__ = [
     "COLORS",
     "KINDS",
     "Kind",
+    "NOT_PRETRAINED",
     "SHAPES",
     "TEXTURES",
     "draw_scene",

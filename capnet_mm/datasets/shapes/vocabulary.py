@@ -31,31 +31,34 @@ class Kind(NamedTuple):
 KINDS = tuple(Kind(*words) for words in itertools.product(TEXTURES, COLORS, SHAPES))
 
 # The classes of ShapesLT, from the most frequent to the rarest: every texture is in
-# 6 of them, every colour and every shape in 3, so that all share words.
+# 6 of them, every colour and every shape in 3, so that all share words. The rarer half
+# are not shown in the demo's pre-training, as what is rare in a collection is mostly
+# rare elsewhere; first among them stand those in red, which that CLIP tells anyway.
 CLASS_NAMES = (
-    "striped blue heart",
-    "dotted blue moon",
-    "dotted yellow cross",
-    "checkered red heart",
-    "plain cyan triangle",
-    "striped green heart",
-    "checkered pink triangle",
-    "striped purple star",
-    "plain orange square",
-    "plain blue ring",
-    "dotted green star",
-    "checkered pink square",
-    "plain purple circle",
-    "striped cyan circle",
-    "striped purple ring",
-    "checkered pink cross",
-    "dotted yellow square",
-    "checkered red cross",
     "striped orange triangle",
-    "dotted cyan moon",
-    "dotted green moon",
-    "plain red circle",
+    "plain cyan triangle",
+    "striped purple ring",
+    "plain orange square",
+    "dotted green star",
     "checkered orange ring",
+    "striped blue heart",
+    "checkered pink triangle",
+    "plain purple circle",
+    "dotted green moon",
+    "dotted yellow square",
+    "dotted yellow cross",
+    "plain red circle",
+    "checkered red cross",
+    "checkered red heart",
+    "checkered pink cross",
+    "checkered pink square",
+    "striped purple star",
+    "striped cyan circle",
+    "striped green heart",
+    "plain blue ring",
+    "dotted cyan moon",
     "plain yellow star",
+    "dotted blue moon",
 )
 CLASS_KINDS = tuple(Kind(*name.split()) for name in CLASS_NAMES)
+NOT_PRETRAINED = CLASS_KINDS[12:]
