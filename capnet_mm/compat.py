@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -27,9 +28,20 @@ def prepare() -> None:
 
     Called by ``import capnet_mm``, ahead of its own subpackages.
     """
+    ignore_missing_mmcv_operator()
     import_torchvision()
     allow_mmengine_checkpoints()
     refuse_code_in_checkpoints()
+
+
+def ignore_missing_mmcv_operator() -> None:
+    """Spare every run mmcv-lite's warning that it has no compiled operators.
+
+    Nothing in MMPretrain's classification uses the one that is missed.
+    """
+    warnings.filterwarnings(
+        "ignore", "Fail to import ``MultiScaleDeformableAttention``", UserWarning
+    )
 
 
 def import_torchvision() -> None:

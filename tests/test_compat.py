@@ -31,6 +31,12 @@ def run_python(code, *args):
     )
 
 
+def test_nothing_is_said_of_the_operator_that_mmcv_lite_lacks():
+    done = run_python("import capnet_mm, mmcv.cnn; print('imported')")
+    assert done.stdout == "imported\n"
+    assert "MultiScaleDeformableAttention" not in done.stderr
+
+
 class RunsCode:
     """What an attacker puts into a checkpoint."""
 

@@ -8,3 +8,5 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
         to_rgb=True))
+# BatchNorm's statistics differ between processes; one set is evaluated and saved.
+default_hooks = dict(sync_buffers=dict(type='SyncBuffersHook'))

@@ -11,5 +11,5 @@ optim_wrapper = dict(
             'head.prompt': dict(lr_mult=0.3),
             'head.logit': dict(lr_mult=10.),  # temperature and bias
         }))
-train_cfg = dict(max_epochs=10)
+train_cfg = dict(max_epochs=10, val_interval=1)
 auto_scale_lr = dict(base_batch_size=32)
