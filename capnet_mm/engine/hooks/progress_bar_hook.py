@@ -71,7 +71,7 @@ class ProgressBarHook(Hook):
         if not self._is_refresh_due():
             return
         loss = (outputs or {}).get("loss")
-        fields = {} if loss is None else dict(loss=f"loss {float(loss):.4g}")
+        fields = {} if loss is None else dict(loss=f"loss {loss.item():.4g}")
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             fields["description"] = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
         self._progress.update(self._train_task, refresh=True, **fields)
