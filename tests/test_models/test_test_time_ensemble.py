@@ -80,6 +80,11 @@ def test_unknown_average_is_refused(module):
         MODELS.build(dict(type="TestTimeEnsemble", module=module, average="max"))
 
 
+def test_batches_of_nothing_are_refused(module):
+    with pytest.raises(ValueError, match="at least 1 or None, got 0"):
+        TestTimeEnsemble(module, max_batch_size=0)
+
+
 def count_batches(module):
     sizes = []
     module.backbone.register_forward_hook(lambda _, x, y: sizes.append(len(x[0])))
@@ -91,9 +96,11 @@ def test_views_of_one_size_are_one_batch_with_the_loops_result(module):
     with torch.no_grad():
         batched = TestTimeEnsemble(module).eval().test_step(views())
         assert sizes == [10]
-        looped = TestTimeEnsemble(module, batch_views=False).eval().test_step(views())
+        looped = TestTimeEnsemble(module, max_batch_size=1).eval().test_step(views())
         assert sizes == [10] + [2] * 5
-    for one, other in zip(batched, looped, strict=True):
+        parts = TestTimeEnsemble(module, max_batch_size=5).eval().test_step(views())
+        assert sizes[6:] == [4, 4, 2]
+    for one, other in zip(batched * 2, looped + parts, strict=True):
         torch.testing.assert_close(one.pred_logits, other.pred_logits)
         torch.testing.assert_close(one.pred_score, other.pred_score)
         assert torch.equal(one.pred_label, other.pred_label)
@@ -128,15 +135,14 @@ def test_views_of_other_sizes_are_padded_as_in_the_loop():
         [image(8, 6), image(8, 6)],
     ]
     results = []
-    for batch_views in (True, False):
+    for max_batch_size, calls in ((None, 3), (1, 4)):
         model = SumOfPixels()
         samples = [[DataSample() for _ in view] for view in inputs]
         ensemble = TestTimeEnsemble(
-            model, average="probabilities", batch_views=batch_views
+            model, average="probabilities", max_batch_size=max_batch_size
         )
         merged = ensemble.test_step(dict(inputs=inputs, data_samples=samples))
         results.append(torch.cat([sample.pred_score for sample in merged]))
-        calls = 3 if batch_views else 4
         assert len(model.seen) == calls
     torch.testing.assert_close(*results)
     assert results[0][0] != results[0][1]
