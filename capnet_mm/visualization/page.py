@@ -180,7 +180,8 @@ def _row(row: Sequence[str]) -> str:
 
 
 def _cell(cell: str) -> str:
-    text = escape(str(cell))
+    # Where a narrow screen breaks the line, a deviation stays in one piece.
+    text = escape(str(cell)).replace("± ", "±&nbsp;")
     return f"<strong>{text}</strong>" if isinstance(cell, Strong) else text
 
 
@@ -260,8 +261,8 @@ tbody tr:hover {{ background: var(--surface); }}
 @media (max-width: 40rem) {{
   body {{ padding: 1.25rem 1rem 2.5rem; }}
   h1 {{ font-size: 1.4rem; }}
-  th, td {{ padding: .35rem .45rem; }}
-  tbody th {{ white-space: normal; }}
+  th, td {{ padding: .35rem .4rem; }}
+  tbody th, td {{ white-space: normal; }}
   .wide img {{ max-width: none; width: {_READABLE_WIDTH}px; }}
 }}
 @media print {{

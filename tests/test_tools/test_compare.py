@@ -125,7 +125,8 @@ def test_two_seeds_are_trained_and_tested_by_the_tools_and_then_never_again(
     assert row["mean"]["head"] is None  # twelve pictures: all classes are tail
     cell = f"{np.mean(totals):.1f} ± {np.std(totals, ddof=1):.1f}"
     assert cell in (tmp_path / "runs" / "comparison.md").read_text()
-    assert cell in (tmp_path / "runs" / "report.html").read_text()
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert cell.replace("± ", "±&nbsp;") in page
     assert cell in capsys.readouterr().out
 
 

@@ -111,6 +111,12 @@ def test_a_picture_can_be_a_file_and_is_shown_in_its_physical_size(tmp_path):
     assert (image["width"], image["height"]) == ("150", "75")  # 96 to the inch
 
 
+def test_lines_do_not_break_inside_a_deviation():
+    table = Table(("", "mAP"), [("dog", "12.5 ± 0.1")])
+    page = Page(render_page("t", [Section("s", tables=[table])]))
+    assert page.text_of("td") == ["12.5 ±\N{NO-BREAK SPACE}0.1"]
+
+
 def test_tables_keep_rows_and_cells_in_order():
     rows = [("dog", "12.50", "3"), ("cat", "–", "1,000")]
     page = Page(render_page("t", [Section("s", tables=[Table(("", "AP", "n"), rows)])]))
