@@ -4,6 +4,20 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 
+def unwrap_distributed(model: nn.Module) -> nn.Module:
+    """The model out of DistributedDataParallel and the like.
+
+    Args:
+        model (nn.Module): ``runner.model``.
+
+    Returns:
+        nn.Module: What was wrapped; a test-time ensemble stays one.
+    """
+    while is_model_wrapper(model):
+        model = model.module
+    return model
+
+
 def unwrap_model(model: nn.Module) -> nn.Module:
     """The model itself, out of DistributedDataParallel and test-time ensembling.
 
@@ -13,8 +27,9 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     Returns:
         nn.Module: The model whose parameter names are those of checkpoints.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = unwrap_distributed(model)
+    while isinstance(model, BaseTTAModel):
+        model = unwrap_distributed(model.module)
     return model
 
 

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# Seconds between two pictures of the bar; reading the loss waits for the GPU.
+# Seconds between two pictures of the bar.
 _REFRESH_INTERVAL = 0.1
 
 
@@ -63,15 +63,16 @@ class ProgressBarHook(Hook):
             runner (Runner): The runner.
             batch_idx (int): Not used.
             data_batch (Any): Not used.
-            outputs (dict, optional): The losses.
+            outputs (dict, optional): Not used.
         """
         if self._progress is None:
             return
         self._progress.update(self._train_task, completed=runner.iter + 1)
         if not self._is_refresh_due():
             return
-        loss = (outputs or {}).get("loss")
-        fields = {} if loss is None else dict(loss=f"loss {loss.item():.4g}")
+        # MMEngine's RuntimeInfoHook has read it already.
+        loss = runner.message_hub.log_scalars.get("train/loss")
+        fields = {} if loss is None else dict(loss=f"loss {loss.current():.4g}")
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             fields["description"] = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
         self._progress.update(self._train_task, refresh=True, **fields)

@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.fileio import get
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.structures import BaseDataElement
 from mmpretrain.registry import HOOKS
@@ -31,7 +31,7 @@ from capnet_mm.visualization.report import (
     report_files,
 )
 
-from ..unwrap import unwrap_model
+from ..unwrap import unwrap_distributed, unwrap_model
 
 # Longer side of a picture in the report, in pixels.
 _PICTURE_SIZE = 320
@@ -260,7 +260,7 @@ class ReportHook(Hook):
         filename = runner.cfg.filename
         return Report(
             config=Path(filename).stem if filename else runner.experiment_name,
-            tta=isinstance(_without_wrapper(runner.model), BaseTTAModel),
+            tta=isinstance(unwrap_distributed(runner.model), BaseTTAModel),
             names=names or (),
             predictions=[
                 Prediction(_load_picture(s), s["scores"], s["targets"]) for s in samples
@@ -297,7 +297,7 @@ def _as_sample(index: int, output: BaseDataElement, inputs: np.ndarray | None) -
 def _input_picture(model: nn.Module, data_batch, place: int) -> np.ndarray | None:
     """The model's input as a picture, (H, W, 3) uint8, for want of the file."""
     inputs = data_batch.get("inputs") if isinstance(data_batch, dict) else None
-    if inputs is not None and isinstance(_without_wrapper(model), BaseTTAModel):
+    if inputs is not None and isinstance(unwrap_distributed(model), BaseTTAModel):
         inputs = inputs[0]  # the first view
     if inputs is None or not isinstance(inputs[place], Tensor):
         return None
@@ -356,9 +356,3 @@ def _find_graph(
             is_by_count=None not in counts,
         )
     return None
-
-
-def _without_wrapper(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model):
-        model = model.module
-    return model

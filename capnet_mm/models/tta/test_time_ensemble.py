@@ -14,7 +14,7 @@ class TestTimeEnsemble(BaseTTAModel):
     """Average the predictions of an image's views.
 
     The views come from MMCV's ``TestTimeAug`` in ``tta_pipeline``: five crops in
-    ``configs/_base_/tta/five_crop.py``, or flips and scales of one's choosing.
+    ``configs/_base_/datasets/common.py``, or flips and scales of one's choosing.
 
     Source: CAPNET aggregates predictions of perturbed copies; five crops and
     the mean of logits follow LIFT (Shi et al., ICML 2024).
@@ -67,34 +67,37 @@ class TestTimeEnsemble(BaseTTAModel):
         """
         if not isinstance(data, dict):
             return super().test_step(data)
-        views = data["inputs"]
+        predictions: list = [None] * len(data["inputs"])
+        for together in self._batches(data["inputs"]):
+            results = self.module.test_step(
+                {
+                    key: [item for index in together for item in views[index]]
+                    for key, views in data.items()
+                }
+            )
+            size = len(results) // len(together)
+            for place, index in enumerate(together):
+                predictions[index] = results[place * size : (place + 1) * size]
+        return self.merge_preds(list(zip(*predictions, strict=True)))
+
+    def _batches(self, views: list) -> list[list[int]]:
+        """Indices of the views that are run together."""
+        limit = self.max_batch_size
+        if limit is None:
+            on_cpu = self.module.data_preprocessor.device.type == "cpu"
+            limit = _MAX_BATCH_SIZE_CPU if on_cpu else _MAX_BATCH_SIZE
         # The preprocessor pads a batch to its largest image: views that are run
         # together must pad each other's images to the size they had alone.
         groups: dict[tuple, list[int]] = {}
         for index, images in enumerate(views):
             shapes = tuple(tuple(image.shape) for image in images)
             groups.setdefault(shapes, []).append(index)
-        predictions: list = [None] * len(views)
+        batches = []
         for shapes, members in groups.items():
-            size = len(shapes)
-            together = max(1, self._batch_size_limit() // size)
-            for start in range(0, len(members), together):
-                part = members[start : start + together]
-                results = self.module.test_step(
-                    {
-                        key: [item for index in part for item in value[index]]
-                        for key, value in data.items()
-                    }
-                )
-                for place, index in enumerate(part):
-                    predictions[index] = results[place * size : (place + 1) * size]
-        return self.merge_preds(list(zip(*predictions, strict=True)))
-
-    def _batch_size_limit(self) -> int:
-        if self.max_batch_size is not None:
-            return self.max_batch_size
-        on_cpu = self.module.data_preprocessor.device.type == "cpu"
-        return _MAX_BATCH_SIZE_CPU if on_cpu else _MAX_BATCH_SIZE
+            number = max(1, limit // len(shapes))
+            starts = range(0, len(members), number)
+            batches += [members[start : start + number] for start in starts]
+        return batches
 
     def merge_preds(
         self, data_samples_list: list[list[DataSample]]
