@@ -15,7 +15,7 @@ from .measure import (
     paired_ratio,
     peak_memory,
 )
-from .usual_way import FullLengthTextEncoder, everything_in_autograd
+from .usual_way import FullLengthTextEncoder, everything_in_autograd, restore_layers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> list[Row]:
     trained, frozen, ours = (
         TrainingStep(args, **parts) for parts in (full_length, full_length, options)
     )
+    for step in (trained, frozen):
+        restore_layers(step.model)
 
     def usual() -> list[Tensor]:
         with everything_in_autograd(trained.model):

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from ..models import CLIPTextEncoder
+from ..models.vision_transformer import ClassTokenBlock, PackedSelfAttention
 
 
 class FullLengthTextEncoder(CLIPTextEncoder):
@@ -26,6 +28,16 @@ class FullLengthTextEncoder(CLIPTextEncoder):
         x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask))
         rows = torch.arange(num_classes, device=x.device)
         return x[rows, eos_index] @ self.text_projection
+
+
+def restore_layers(module: nn.Module) -> None:
+    """Have a ViT run open_clip's and PyTorch's own layers in training too."""
+    usual = {
+        ClassTokenBlock: ResidualAttentionBlock,
+        PackedSelfAttention: nn.MultiheadAttention,
+    }
+    for layer in module.modules():
+        layer.__class__ = usual.get(type(layer), type(layer))
 
 
 @contextmanager

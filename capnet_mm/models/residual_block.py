@@ -44,7 +44,7 @@ def causal_block(
     """
     attention = block.attn
     qkv = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
-    q, k, v = (_split_heads(t, attention.num_heads) for t in qkv.chunk(3, dim=-1))
+    q, k, v = (split_heads(t, attention.num_heads) for t in qkv.chunk(3, dim=-1))
     if before is None:
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     else:
@@ -78,7 +78,7 @@ def block_at(
     sequences = torch.arange(len(x), device=x.device)
     weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
     q = F.linear(normed[sequences, index][:, None], weight[:width], bias[:width])
-    q = _split_heads(q, block.attn.num_heads)  # (B, heads, 1, head width)
+    q = split_heads(q, block.attn.num_heads)  # (B, heads, 1, head width)
     k, v = _keys_and_values(block, normed)
     visible = torch.arange(x.shape[1], device=x.device) <= index[:, None]  # (B, L)
     if before is not None:
@@ -97,7 +97,7 @@ def _keys_and_values(block: nn.Module, normed: Tensor) -> KeysAndValues:
     width = normed.shape[-1]
     weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
     k, v = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
-    return tuple(_split_heads(t, block.attn.num_heads) for t in (k, v))
+    return tuple(split_heads(t, block.attn.num_heads) for t in (k, v))
 
 
 def _join(before: KeysAndValues, k: Tensor, v: Tensor) -> KeysAndValues:
@@ -106,8 +106,9 @@ def _join(before: KeysAndValues, k: Tensor, v: Tensor) -> KeysAndValues:
     return torch.cat([k_before, k], dim=2), torch.cat([v_before, v], dim=2)
 
 
-def _split_heads(x: Tensor, num_heads: int) -> Tensor:
-    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, heads, L, width)
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Turn tokens, (B, L, width), into (B, heads, L, head width)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 def _finish(block: nn.Module, x: Tensor, mixed: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ from capnet_mm.benchmarks.cases import class_names
 from capnet_mm.benchmarks.usual_way import (
     FullLengthTextEncoder,
     everything_in_autograd,
+    restore_layers,
 )
+from capnet_mm.models import CLIPBackbone
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
 
@@ -90,6 +92,14 @@ def test_usual_way_is_open_clips_encoding_of_77_tokens(tiny_clip):
         expected = clip.encode_text(open_clip.get_tokenizer(tiny_clip)(texts))
     torch.testing.assert_close(encoder.encode_text(texts), expected)
     assert lengths == [77]
+
+
+def test_usual_way_trains_open_clips_own_layers(clips):
+    backbone = CLIPBackbone(clips["vit"])
+    bare = open_clip.create_model(clips["vit"]).visual
+    restore_layers(backbone)
+    types = [type(layer) for layer in backbone.visual.modules()]
+    assert types == [type(layer) for layer in bare.modules()]
 
 
 def test_usual_way_computes_gradients_of_all_weights_and_leaves_none(tiny_clip):

@@ -34,7 +34,10 @@ class AdaptFormerLayer(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, L, dim) to their correction (B, L, dim)."""
-        return self.scale * self.up(F.relu(self.down(self.norm(x))))
+        hidden = F.relu(self.down(self.norm(x)))
+        # s goes to Up's few weights; beside the tokens it would cost as much memory
+        # as they do, and make float32 of them under autocast.
+        return F.linear(hidden, self.scale * self.up.weight, self.scale * self.up.bias)
 
 
 class ParallelBranch(nn.Module):

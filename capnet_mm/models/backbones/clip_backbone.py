@@ -7,13 +7,16 @@ from torch import Tensor
 
 from ..adapters.base import transformer_blocks
 from ..clip import load_clip
+from ..vision_transformer import spare_training_work
 
 
 @MODELS.register_module()
 class CLIPBackbone(BaseBackbone):
     """Image tower of any open_clip model, frozen except for its adapters.
 
-    At start the features equal those of the bare open_clip model exactly.
+    At start the features equal those of the bare open_clip model: exactly without
+    gradient, to rounding with it, where a ViT computes no more than its class token
+    needs.
 
     Args:
         model (str): See :func:`capnet_mm.models.clip.load_clip`.
@@ -68,6 +71,7 @@ class CLIPBackbone(BaseBackbone):
         self._inserted = []
         for config in [adapter] if isinstance(adapter, dict) else adapter or []:
             self._inserted += MODELS.build(config).attach(self.visual, num_classes)
+        spare_training_work(self.visual)
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
         )
