@@ -28,20 +28,25 @@ def prepare() -> None:
 
     Called by ``import capnet_mm``, ahead of its own subpackages.
     """
-    ignore_missing_mmcv_operator()
+    ignore_expected_warnings()
     import_torchvision()
     allow_mmengine_checkpoints()
     refuse_code_in_checkpoints()
 
 
-def ignore_missing_mmcv_operator() -> None:
-    """Spare every run mmcv-lite's warning that it has no compiled operators.
+def ignore_expected_warnings() -> None:
+    """Spare every run two warnings of what is as it should be.
 
-    Nothing in MMPretrain's classification uses the one that is missed.
+    mmcv-lite has no compiled operators, and nothing in MMPretrain's classification
+    uses the one that is missed. The configs' data loaders pin memory, as
+    MMPretrain's do, which speeds up copies to a GPU; PyTorch says on each use that
+    a machine without one has no need of it.
     """
-    warnings.filterwarnings(
-        "ignore", "Fail to import ``MultiScaleDeformableAttention``", UserWarning
-    )
+    for message in (
+        "Fail to import ``MultiScaleDeformableAttention``",
+        "'pin_memory' argument is set as true but no accelerator is found",
+    ):
+        warnings.filterwarnings("ignore", message, UserWarning)
 
 
 def import_torchvision() -> None:

@@ -37,6 +37,13 @@ def test_nothing_is_said_of_the_operator_that_mmcv_lite_lacks():
     assert "MultiScaleDeformableAttention" not in done.stderr
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="memory can be pinned")
+def test_nothing_is_said_of_pinned_memory_where_it_serves_nothing():
+    code = "from torch.utils.data import DataLoader as D; list(D([1], pin_memory=True))"
+    assert "pin_memory" in run_python(code).stderr
+    assert "pin_memory" not in run_python(f"import capnet_mm; {code}").stderr
+
+
 class RunsCode:
     """What an attacker puts into a checkpoint."""
 

@@ -3,8 +3,11 @@ import open_clip
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from capnet_mm.models import CorrelationPromptHead
 from capnet_mm.models.label_graph import label_adjacency
@@ -110,6 +113,54 @@ def test_loss_and_predict_speak_mmpretrains_language(make_head, feats):
         expected = (row.sigmoid() >= 0.6).nonzero().flatten()
         assert torch.equal(sample.pred_label, expected)
         assert "gt_label" in sample
+
+
+class CountOperators(TorchDispatchMode):
+    """Counts what a GPU would be given to do, view by view and kernel by kernel."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.number += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+def test_targets_take_as_many_operators_for_any_number_of_images(make_head):
+    head, numbers = make_head(), []
+    for size in (2, 50):
+        samples = [DataSample().set_gt_label([1, i % 4][: i % 3]) for i in range(size)]
+        scores = torch.zeros(size, 4)
+        with CountOperators() as operators:
+            head._get_loss(scores, samples)
+        numbers.append(operators.number)
+    assert numbers[0] == numbers[1]
+
+
+def test_targets_are_those_of_mmpretrain(make_head):
+    """No label, one, several; unknown ones come as scores."""
+    head = make_head()
+    labels = [[], [3], [0, 2], [1, 2, 3]]
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    scores = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    expected = MultiLabelClsHead._get_loss(head, scores, samples)["loss"]
+    torch.testing.assert_close(head._get_loss(scores, samples)["loss"], expected)
+
+    for sample in samples:
+        sample.set_gt_score([1, 0, 1, 0])
+    expected = MultiLabelClsHead._get_loss(head, scores, samples)["loss"]
+    torch.testing.assert_close(head._get_loss(scores, samples)["loss"], expected)
+
+
+def test_predictions_leave_the_gpu_together(make_head):
+    """On a pretended GPU, as PyTorch's own tests have it: shapes and devices only."""
+    head = make_head(topk=2).eval()
+    with FakeTensorMode():
+        predictions = head._get_predictions(torch.empty(3, 4, device="cuda"), None)
+    for sample in predictions:
+        for field in (sample.pred_logits, sample.pred_score, sample.pred_label):
+            assert field.device.type == "cpu"
 
 
 def test_logits_are_float32_under_autocast(make_head, feats):

@@ -235,14 +235,39 @@ class CorrelationPromptHead(MultiLabelClsHead):
         autocast = torch.is_autocast_enabled(self.logit_scale.device.type)
         return autocast, *((t.data_ptr(), t._version) for t in tensors)
 
+    def _get_loss(
+        self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
+    ) -> dict[str, Tensor]:
+        """Make the batch's targets at once: MMPretrain's go image by image."""
+        if "gt_score" in data_samples[0]:
+            return super()._get_loss(cls_score, data_samples, **kwargs)
+        labels = [data_sample.gt_label for data_sample in data_samples]
+        target = _multi_hot(labels, cls_score.shape[1])
+        loss = self.loss_module(cls_score, target, avg_factor=len(target), **kwargs)
+        return dict(loss=loss)
+
     def _get_predictions(
         self, cls_score: Tensor, data_samples: list[DataSample] | None
     ) -> list[DataSample]:
-        """Also keep the logits: a saturated sigmoid makes ties."""
+        """Also keep the logits: a saturated sigmoid makes ties.
+
+        All of it is on the CPU, so that a GPU is waited for once a batch.
+        """
+        cls_score = cls_score.cpu()
         data_samples = super()._get_predictions(cls_score, data_samples)
         for data_sample, logits in zip(data_samples, cls_score, strict=True):
             data_sample.set_field(logits, "pred_logits", dtype=Tensor)
         return data_samples
+
+
+def _multi_hot(labels: list[Tensor], num_classes: int) -> Tensor:
+    """Turn the labels of each image into targets 0 and 1, (B, C)."""
+    numbers = torch.tensor([len(label) for label in labels])
+    rows = torch.arange(len(labels)).repeat_interleave(numbers)
+    columns = torch.cat(labels)
+    target = torch.zeros(len(labels), num_classes, device=columns.device)
+    target[rows.to(columns.device), columns] = 1
+    return target
 
 
 def _build(config: dict, default_type: str, **default_args) -> nn.Module:

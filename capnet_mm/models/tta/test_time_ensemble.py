@@ -111,18 +111,20 @@ class TestTimeEnsemble(BaseTTAModel):
             One data sample an image: ``pred_score`` (C,), ``pred_logits`` (C,)
             and ``pred_label`` as the head would give them.
         """
-        return [self._merge(views) for views in data_samples_list]
-
-    def _merge(self, views: list[DataSample]) -> DataSample:
+        merged = [views[0].new() for views in data_samples_list]
         if self.average == "probabilities":
-            score = torch.stack([view.pred_score for view in views]).mean(0)
-            logits = torch.logit(score)
-        elif "pred_logits" in views[0]:
-            logits = torch.stack([view.pred_logits for view in views]).mean(0)
+            logits = torch.logit(_mean(data_samples_list, "pred_score"))
+        elif "pred_logits" in merged[0]:
+            logits = _mean(data_samples_list, "pred_logits")
         else:
             raise ValueError(
                 "The head gives no pred_logits, so TestTimeEnsemble cannot average "
                 "them. Set average='probabilities', or use CorrelationPromptHead."
             )
-        merged = views[0].new()
-        return self.module.head._get_predictions(logits[None], [merged])[0]
+        return self.module.head._get_predictions(logits, merged)
+
+
+def _mean(data_samples_list: list[list[DataSample]], name: str) -> torch.Tensor:
+    """Average a field over the views of each image, (B, C)."""
+    values = [[view.get(name) for view in views] for views in data_samples_list]
+    return torch.stack([torch.stack(views) for views in values]).mean(1)
