@@ -1,6 +1,5 @@
 """Pictures of a training set: augmented samples, counts, co-occurrence."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from capnet_mm.datasets.list_files import replace_files
-from capnet_mm.visualization import GROUP_COLORS
+from capnet_mm.visualization import GROUP_COLORS, render_png
 
 
 def sample_sheet(dataset, indices: Sequence[int], num_views: int, path: Path) -> None:
@@ -30,7 +29,9 @@ def sample_sheet(dataset, indices: Sequence[int], num_views: int, path: Path) ->
             axis.imshow(item["inputs"].numpy()[::-1].transpose(1, 2, 0))
             axis.set_axis_off()
         labels = [names[label] for label in item["data_samples"].gt_label.tolist()]
-        row[0].set_title(", ".join(labels) or "no label", fontsize=9, loc="left")
+        row[0].set_title(
+            ", ".join(labels) or "no label", fontsize=9, loc="left", parse_math=False
+        )
     _save(figure, path, dpi=80)
 
 
@@ -56,6 +57,7 @@ def count_plot(metainfo: dict, path: Path) -> None:
         [metainfo["classes"][index] for index in order],
         rotation=90,
         fontsize=8,
+        parse_math=False,
     )
     axis.set_ylabel("training images")
     axis.legend()
@@ -95,8 +97,9 @@ def cooccurrence_map(dataset, path: Path) -> None:
     image = axis.imshow(
         cooccurrence(labels, len(names)), vmin=0, vmax=1, cmap="cividis"
     )
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
+    text = dict(fontsize=7, parse_math=False)
+    axis.set_xticks(range(len(names)), names, rotation=90, **text)
+    axis.set_yticks(range(len(names)), names, **text)
     axis.set_xlabel("… that also show this class")
     axis.set_ylabel("share of the images of this class …")
     figure.colorbar(image, ax=axis, fraction=0.046)
@@ -105,6 +108,4 @@ def cooccurrence_map(dataset, path: Path) -> None:
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:
     """Write a PNG file whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=dpi, format="png")
-    replace_files({Path(path): buffer.getvalue()})
+    replace_files({Path(path): render_png(figure, dpi)})

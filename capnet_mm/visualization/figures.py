@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from .curves import Curves, Series
@@ -28,6 +30,23 @@ MAX_NAMES = 100
 _MAX_BESIDE = 40
 _MAX_NUMBERS = 30  # and so many bars for a number over each
 _NAME_LENGTH = 24
+
+# Fonts with Chinese, Japanese and Korean letters that systems and users have;
+# matplotlib's own has none.
+CJK_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
 
 OUTCOME_SYMBOLS = dict(correct="✓", false="✗", missed="○", unknown="?")
 _SHEET_COLUMNS = 4
@@ -66,13 +85,20 @@ class SheetPicture:
 def render_png(figure: Figure, dpi: int = 144) -> bytes:
     """Make a PNG of a figure.
 
+    Letters that the figure's font lacks come from those of :data:`CJK_FONTS` that
+    are installed.
+
     Args:
-        figure: What to draw.
+        figure: What to draw; its texts are given these fonts too.
         dpi: Pixels an inch.
 
     Returns:
         Content of the file, which also states the resolution.
     """
+    installed = set(fontManager.get_font_names())
+    fallback = [name for name in CJK_FONTS if name in installed]
+    for text in figure.findobj(Text):
+        text.set_fontfamily([*text.get_fontfamily(), *fallback])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

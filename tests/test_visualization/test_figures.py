@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was given."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -303,6 +304,18 @@ def test_figures_become_pictures_on_the_themes_ground(theme):
         pixels = np.asarray(image)
         assert same_color(pixels[-1, -1] / 255, ground)
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_letters_that_the_font_lacks_come_from_an_installed_one(monkeypatch):
+    """With one of matplotlib's own fonts for symbols in the place of a Chinese one."""
+    names, fonts = ["\ue0b3", "dog"], "capnet_mm.visualization.figures.CJK_FONTS"
+    monkeypatch.setattr(fonts, ())
+    with pytest.warns(UserWarning, match="missing from font"):
+        render_png(label_graph(names, *graph(2)), dpi=50)
+    monkeypatch.setattr(fonts, ("No such font", "STIXNonUnicode"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        render_png(label_graph(names, *graph(2)), dpi=50)
 
 
 def test_an_unknown_theme_and_nothing_to_draw_are_refused():
