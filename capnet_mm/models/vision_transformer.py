@@ -1,4 +1,4 @@
-"""open_clip's ViT with less work: the same features and gradients."""
+"""open_clip's ViT in training: the same features and gradients for less work."""
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .residual_block import is_plain_block, split_heads
-
-_CACHED_NUMBERS = 5_000_000  # 20 MB of float32
 
 
 def spare_training_work(visual: nn.Module) -> None:
@@ -34,23 +32,6 @@ def spare_training_work(visual: nn.Module) -> None:
         and type(blocks[-1].attn) is PackedSelfAttention
     ):
         blocks[-1].__class__ = ClassTokenBlock
-
-
-def images_at_once(visual: nn.Module) -> int | None:
-    """How many images a CPU encodes best at once, without gradient.
-
-    So many that what a block's MLP has in hand, tokens × 4 widths an image, stays in
-    a processor's caches: 8 for ViT-B/16, where 32 images took 1.15 times as long.
-
-    Args:
-        visual: open_clip image tower.
-
-    Returns:
-        Their number, at least 1. None: any, for towers that are no open_clip ViT.
-    """
-    if type(visual) is not VisionTransformer:
-        return None
-    return max(1, _CACHED_NUMBERS // (4 * visual.positional_embedding.numel()))
 
 
 class PackedSelfAttention(nn.MultiheadAttention):

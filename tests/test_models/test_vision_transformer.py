@@ -10,7 +10,6 @@ from capnet_mm.models import CLIPBackbone
 from capnet_mm.models.vision_transformer import (
     ClassTokenBlock,
     PackedSelfAttention,
-    images_at_once,
     spare_training_work,
 )
 
@@ -141,24 +140,3 @@ def test_attention_to_other_tokens_is_pytorchs():
         mixed, _ = packed(q, x, values, need_weights=False)
         expected, _ = attention(q, x, values, need_weights=False)
         torch.testing.assert_close(mixed, expected)
-
-
-def test_on_a_cpu_a_batch_passes_in_parts_that_fit_its_caches(clips, monkeypatch):
-    backbone = CLIPBackbone(clips["vit"])
-    with torch.no_grad():
-        (expected,) = backbone(IMAGES)
-    module = "capnet_mm.models.vision_transformer"
-    monkeypatch.setattr(f"{module}._CACHED_NUMBERS", 2 * 4 * 17 * 32)  # two images
-    sizes = []
-    backbone.visual.register_forward_hook(lambda _, x, y: sizes.append(len(y)))
-    with torch.no_grad():
-        torch.testing.assert_close(backbone(IMAGES)[0], expected)
-        backbone(IMAGES[:2])
-    backbone(IMAGES)
-    assert sizes == [2, 1, 2, 3]
-
-
-def test_how_many_images_fit_goes_by_tokens_and_width():
-    assert images_at_once(CLIPBackbone("ViT-B-16").visual) == 8
-    assert images_at_once(CLIPBackbone("ViT-B-32").visual) == 32
-    assert images_at_once(CLIPBackbone("RN50").visual) is None

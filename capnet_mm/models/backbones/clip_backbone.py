@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..adapters.base import transformer_blocks
 from ..clip import load_clip
-from ..vision_transformer import images_at_once, spare_training_work
+from ..vision_transformer import spare_training_work
 
 
 @MODELS.register_module()
@@ -103,23 +103,6 @@ class CLIPBackbone(BaseBackbone):
         Returns:
             One tensor: features in the joint space, (B, d), not normalised.
         """
-        x = x.contiguous(memory_format=self.memory_format)
-        features = [self._encode(part) for part in self._split(x)]
-        return (features[0] if len(features) == 1 else torch.cat(features),)
-
-    def _encode(self, x: Tensor) -> Tensor:
-        features = self.visual(x)
+        features = self.visual(x.contiguous(memory_format=self.memory_format))
         # Towers of CoCa models return their tokens as well.
-        return features[0] if isinstance(features, tuple) else features
-
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Split a batch into parts, nearly equal, that go faster than the whole."""
-        most = images_at_once(self.visual)
-        if (
-            most is None
-            or len(x) <= most
-            or x.device.type != "cpu"
-            or torch.is_grad_enabled()  # then all is kept, and nothing is gained
-        ):
-            return (x,)
-        return x.tensor_split(-(-len(x) // most))
+        return (features[0] if isinstance(features, tuple) else features,)

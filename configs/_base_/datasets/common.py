@@ -37,7 +37,6 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=False,
-    pin_memory=True,
     worker_init_fn=dict(type='epoch_worker_init_fn'),
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True))
@@ -45,7 +44,6 @@ val_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=True,
-    pin_memory=True,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False))
 test_dataloader = val_dataloader
