@@ -2,6 +2,7 @@ import datetime
 import io
 import os
 import pickle
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -37,11 +38,39 @@ def test_nothing_is_said_of_the_operator_that_mmcv_lite_lacks():
     assert "MultiScaleDeformableAttention" not in done.stderr
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="memory can be pinned")
-def test_nothing_is_said_of_pinned_memory_where_it_serves_nothing():
-    code = "from torch.utils.data import DataLoader as D; list(D([1], pin_memory=True))"
-    assert "pin_memory" in run_python(code).stderr
-    assert "pin_memory" not in run_python(f"import capnet_mm; {code}").stderr
+TOUCH_LARGE_TENSORS = """
+import resource, sys, torch
+from capnet_mm import compat
+if sys.argv[1] == "keep":
+    assert compat.keep_freed_memory()
+def page_faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def touch():
+    torch.ones(25_000_000)
+touch()
+before = page_faults()
+for _ in range(5):
+    touch()
+print(page_faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc's malloc")
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+def test_memory_that_large_tensors_gave_back_is_used_again(monkeypatch):
+    for name in [n for n in os.environ if n.startswith(("MALLOC_", "LD_PRELOAD"))]:
+        monkeypatch.delenv(name)
+    kept, usual = (
+        int(run_python(TOUCH_LARGE_TENSORS, mode).stdout.splitlines()[-1])
+        for mode in ("keep", "leave")
+    )
+    assert usual > 200  # 500 MB in pages of at most 2 MB
+    assert kept < usual / 10
+
+
+def test_what_the_environment_says_of_malloc_is_left(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    assert compat.keep_freed_memory() is False
 
 
 class RunsCode:

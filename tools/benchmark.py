@@ -14,7 +14,7 @@ if importlib.util.find_spec("capnet_mm") is None:  # not installed
 
 import torch  # noqa: E402
 
-import capnet_mm  # noqa: E402, F401  (registers all)
+from capnet_mm import compat  # noqa: E402
 from capnet_mm.benchmarks import (  # noqa: E402
     data,
     gpu_use,
@@ -75,6 +75,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure, print the table, write the file."""
     args = parse_args()
+    if torch.device(args.device).type == "cpu":
+        compat.keep_freed_memory()  # as the tools that train and test
     rows = BENCHMARKS[args.name].run(args)
     print(to_markdown(rows))
     if args.out:

@@ -82,6 +82,7 @@ def main() -> None:
     if args.tta:
         apis.apply_tta(cfg)
     apis.complete_dataloaders(cfg, args.no_pin_memory)
+    compat.keep_freed_memory()
     compat.init_cpu_distributed(cfg)
 
     runner = apis.build_runner(cfg)

@@ -64,6 +64,7 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     apis.complete_dataloaders(cfg, args.no_pin_memory, args.no_persistent_workers)
     apis.apply_resume(cfg, args.resume)
+    compat.keep_freed_memory()
     compat.init_cpu_distributed(cfg)
     apis.build_runner(cfg).train()
     compat.leave_cpu_distributed(cfg)

@@ -5,9 +5,6 @@ from mmengine.model import BaseTTAModel
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-# Most images of several views that are run at once.
-_MAX_BATCH_SIZE_CPU, _MAX_BATCH_SIZE = 32, 256
-
 
 @MODELS.register_module()
 class TestTimeEnsemble(BaseTTAModel):
@@ -23,10 +20,9 @@ class TestTimeEnsemble(BaseTTAModel):
         module (dict): The model.
         average (str): ``'logits'`` or ``'probabilities'`` (as MMPretrain's
             ``AverageClsScoreTTA``). Defaults to ``'logits'``.
-        max_batch_size (int, optional): Views of the same size are run together as
-            long as they are at most so many images; the images of one view always
-            are. 1: one view after the other. Defaults to None: 32 on a CPU, where
-            larger batches were slower, else 256.
+        max_batch_size (int): Views of the same size are run together as long as they
+            are at most so many images; the images of one view always are. 1: one
+            view after the other. Defaults to 256.
         **kwargs: Other arguments of :class:`BaseTTAModel`.
 
     Raises:
@@ -40,16 +36,16 @@ class TestTimeEnsemble(BaseTTAModel):
         self,
         module: dict,
         average: str = "logits",
-        max_batch_size: int | None = None,
+        max_batch_size: int = 256,
         **kwargs,
     ) -> None:
         if average not in ("logits", "probabilities"):
             raise ValueError(
                 f"average must be 'logits' or 'probabilities', got {average!r}."
             )
-        if max_batch_size is not None and max_batch_size < 1:
+        if max_batch_size < 1:
             raise ValueError(
-                f"max_batch_size must be at least 1 or None, got {max_batch_size}."
+                f"max_batch_size must be at least 1, got {max_batch_size}."
             )
         super().__init__(module, **kwargs)
         self.average = average
@@ -82,10 +78,6 @@ class TestTimeEnsemble(BaseTTAModel):
 
     def _batches(self, views: list) -> list[list[int]]:
         """Indices of the views that are run together."""
-        limit = self.max_batch_size
-        if limit is None:
-            on_cpu = self.module.data_preprocessor.device.type == "cpu"
-            limit = _MAX_BATCH_SIZE_CPU if on_cpu else _MAX_BATCH_SIZE
         # The preprocessor pads a batch to its largest image: views that are run
         # together must pad each other's images to the size they had alone.
         groups: dict[tuple, list[int]] = {}
@@ -94,7 +86,7 @@ class TestTimeEnsemble(BaseTTAModel):
             groups.setdefault(shapes, []).append(index)
         batches = []
         for shapes, members in groups.items():
-            number = max(1, limit // len(shapes))
+            number = max(1, self.max_batch_size // len(shapes))
             starts = range(0, len(members), number)
             batches += [members[start : start + number] for start in starts]
         return batches
