@@ -147,6 +147,10 @@ def test_targets_are_those_of_mmpretrain(make_head):
     expected = MultiLabelClsHead._get_loss(head, scores, samples)["loss"]
     torch.testing.assert_close(head._get_loss(scores, samples)["loss"], expected)
 
+    for wrong in (-1, 4):
+        with pytest.raises(RuntimeError, match="Class values must be"):
+            head._get_loss(scores[:1], [DataSample().set_gt_label([wrong])])
+
     for sample in samples:
         sample.set_gt_score([1, 0, 1, 0])
     expected = MultiLabelClsHead._get_loss(head, scores, samples)["loss"]

@@ -263,11 +263,10 @@ class CorrelationPromptHead(MultiLabelClsHead):
 def _multi_hot(labels: list[Tensor], num_classes: int) -> Tensor:
     """Turn the labels of each image into targets 0 and 1, (B, C)."""
     numbers = torch.tensor([len(label) for label in labels])
-    rows = torch.arange(len(labels)).repeat_interleave(numbers)
-    columns = torch.cat(labels)
-    target = torch.zeros(len(labels), num_classes, device=columns.device)
-    target[rows.to(columns.device), columns] = 1
-    return target
+    images = torch.arange(len(labels)).repeat_interleave(numbers)
+    one_hot = F.one_hot(torch.cat(labels), num_classes).float()
+    target = one_hot.new_zeros(len(labels), num_classes)
+    return target.index_add_(0, images.to(target.device), one_hot)
 
 
 def _build(config: dict, default_type: str, **default_args) -> nn.Module:
