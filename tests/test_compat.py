@@ -49,7 +49,7 @@ def touch():
     torch.ones(25_000_000)
 touch()
 before = page_faults()
-for _ in range(5):
+for _ in range(20):  # once or twice a small block may come into the way
     touch()
 print(page_faults() - before)
 """
@@ -64,8 +64,8 @@ def test_memory_that_large_tensors_gave_back_is_used_again(monkeypatch):
         int(run_python(TOUCH_LARGE_TENSORS, mode).stdout.splitlines()[-1])
         for mode in ("keep", "leave")
     )
-    assert usual > 200  # 500 MB in pages of at most 2 MB
-    assert kept < usual / 10
+    assert usual > 800  # 2 GB in pages of at most 2 MB
+    assert kept < usual / 5
 
 
 def test_what_the_environment_says_of_malloc_is_left(monkeypatch):
