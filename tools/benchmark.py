@@ -75,8 +75,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure, print the table, write the file."""
     args = parse_args()
-    if torch.device(args.device).type == "cpu":
-        compat.keep_freed_memory()  # as the tools that train and test
+    compat.keep_freed_memory()  # as the tools that train and test
     rows = BENCHMARKS[args.name].run(args)
     print(to_markdown(rows))
     if args.out:

@@ -22,15 +22,15 @@ def spare_training_work(visual: nn.Module) -> None:
     if type(visual) is not VisionTransformer:
         return
     blocks = visual.transformer.resblocks
-    for block in filter(is_plain_block, blocks):
+    plain_blocks = [block for block in blocks if is_plain_block(block)]
+    for block in plain_blocks:
         block.attn.__class__ = PackedSelfAttention
-    reads_class_token = visual.attn_pool is None and visual.pool_type == "tok"
-    if (
-        reads_class_token
+    only_class_token_is_read = (
+        visual.attn_pool is None
+        and visual.pool_type == "tok"
         and not visual.output_tokens
-        and type(blocks[-1]) is ResidualAttentionBlock
-        and type(blocks[-1].attn) is PackedSelfAttention
-    ):
+    )
+    if only_class_token_is_read and blocks[-1] in plain_blocks:
         blocks[-1].__class__ = ClassTokenBlock
 
 
