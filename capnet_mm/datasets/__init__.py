@@ -2,6 +2,7 @@
 
 from .class_names import read_class_names, readable_name
 from .coco_lt import COCOLT
+from .concat_dataset import ConcatDataset
 from .image_list import ImageListDataset
 from .long_tail import LongTailDraw, draw_long_tail, pareto_counts
 from .nus_wide import NUSWIDE
@@ -19,6 +20,7 @@ from .voc_lt import VOCLT
 __all__ = [
     "COCOLT",
     "ClassAwareSampler",
+    "ConcatDataset",
     "CorruptImageError",
     "FastRandomResizedCrop",
     "FastResizeEdge",

@@ -61,6 +61,11 @@ class ImageListDataset(MultiLabelDataset):
     - ``num_images`` (int): N, number of training images.
     - ``groups`` (dict[str, tuple[int]]): classes in ``head``, ``medium``, ``tail``.
 
+    Labels in a JSON list that states its own classes are numbers of those: where the
+    data set has the same names in another order, they are renumbered by name. Labels
+    in a text list are numbers of ``classes``; those of a text ``train_ann_file``
+    beside a JSON list are numbers of ``classes.txt``, if there is that file.
+
     The first two are there always, the others after :meth:`full_init`. A test set
     knows them only if told its training list by ``train_ann_file``: counted on the
     test images, the groups would be wrong.
@@ -109,7 +114,7 @@ class ImageListDataset(MultiLabelDataset):
         True
     """
 
-    # Names of the official lists, for subclasses that have such.
+    # Names of the official lists, for subclasses that have them.
     TRAIN_LIST: str | None = None
     TEST_LIST: str | None = None
 
@@ -153,7 +158,8 @@ class ImageListDataset(MultiLabelDataset):
         self.tail_threshold = tail_threshold
         self.train_ann_file = _in_root(train_ann_file, data_root)
         self._skipped = _shared_flags(0)
-        self._has_unknown = False
+        # Whether images carry gt_score; a data set beside this one may need it.
+        self.gives_scores = False
 
         super().__init__(
             ann_file=ann_file,
@@ -164,6 +170,7 @@ class ImageListDataset(MultiLabelDataset):
             lazy_init=True,  # the checks below come first
             **kwargs,
         )
+        self._text_classes = self._classes_of_text_lists(data_root)
         if "img_path" not in self.data_prefix:
             raise ValueError(
                 f"data_prefix={data_prefix!r}: expected a folder, or a dict with the "
@@ -200,8 +207,9 @@ class ImageListDataset(MultiLabelDataset):
             (list of int, sorted, maybe empty) of every image; ``gt_unknown`` of
             those with unknown labels.
         """
-        data_list = read_image_list(self.ann_file, len(self.CLASSES))
-        self._has_unknown = any("gt_unknown" in data_info for data_info in data_list)
+        data_list = self._read_list(self.ann_file)
+        if any("gt_unknown" in data_info for data_info in data_list):
+            self.gives_scores = True
         for data_info in data_list:
             data_info["img_path"] = join_path(self.img_prefix, data_info["img_path"])
         if self.check_images:
@@ -219,7 +227,7 @@ class ImageListDataset(MultiLabelDataset):
             ``gt_score``, (C,) float32, if the list has unknown labels.
         """
         data_info = super().get_data_info(idx)
-        if self._has_unknown:  # all images, or they could not share a batch
+        if self.gives_scores:  # all images, or they could not share a batch
             score = np.zeros(len(self.CLASSES), dtype=np.float32)
             score[data_info["gt_label"]] = 1
             score[data_info.get("gt_unknown", [])] = -1
@@ -312,6 +320,25 @@ class ImageListDataset(MultiLabelDataset):
             )
         return {**metainfo, "classes": names, "prompt_names": tuple(prompt_names)}
 
+    def _classes_of_text_lists(self, data_root: str) -> Sequence[str]:
+        """Names that the labels in a list without names are numbers of."""
+        beside = Path(_in_root("classes.txt", data_root))
+        mixed = (
+            self.train_ann_file is not None
+            and is_json(self.ann_file)
+            and not is_json(self.train_ann_file)
+        )
+        # A text list is numbered by the file beside it, whatever order JSON has.
+        if mixed and "classes" not in self.METAINFO and beside.is_file():
+            return read_class_names(beside)[0]
+        return self.CLASSES
+
+    def _read_list(self, path: str) -> list[dict]:
+        """Read a list; its labels become numbers of this data set's classes."""
+        return read_image_list(
+            path, len(self.CLASSES), self.CLASSES, self._text_classes
+        )
+
     def _check_loader(self) -> None:
         if self.corrupt_images == "raise" or self.test_mode:
             return
@@ -342,7 +369,7 @@ class ImageListDataset(MultiLabelDataset):
         self._skipped = _shared_flags(len(self))
         num_classes = len(self.CLASSES)
         if self.train_ann_file is not None:
-            images = read_image_list(self.train_ann_file, num_classes)
+            images = self._read_list(self.train_ann_file)
             labels = [image["gt_label"] for image in images]
             source = self.train_ann_file
         elif self.test_mode:

@@ -12,10 +12,13 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.fileio import exists, get_text
+from mmengine.logging import print_log
+
+from .class_order import class_positions
 
 # int() alone would take "1_0" for 10.
 _TEXT_LABEL = re.compile(r"(\??)(-?\d+)")
@@ -26,12 +29,23 @@ def is_json(path: str | Path) -> bool:
     return str(path).endswith(".json")
 
 
-def read_image_list(path: str, num_classes: int) -> list[dict]:
+def read_image_list(
+    path: str,
+    num_classes: int,
+    classes: Sequence[str] | None = None,
+    text_classes: Sequence[str] | None = None,
+) -> list[dict]:
     """Read an image list: MMPretrain's JSON if it ends in ``.json``, else text.
 
     Args:
         path (str): The list.
         num_classes (int): C, to check the labels against.
+        classes (Sequence[str], optional): Names of the classes that the returned
+            labels are numbers of. Labels of a list that states its own names (JSON)
+            are renumbered where these stand in another order. Defaults to None:
+            labels as they are.
+        text_classes (Sequence[str], optional): What a list that states no names
+            numbers. Defaults to None: ``classes``.
 
     Returns:
         list[dict]: ``img_path`` (str) and ``gt_label`` (list of int, sorted and
@@ -43,12 +57,17 @@ def read_image_list(path: str, num_classes: int) -> list[dict]:
         FileNotFoundError: There is no such file.
         ValueError: The list has no images, a label that is not a whole number
             from 0 to C - 1 or that is both positive and unknown, or a path
-            twice; the message names the file and the line or the entry.
+            twice; the message names the file and the line or the entry. Or it states
+            other names than ``classes``.
     """
+    names = text_classes
     if is_json(path):
-        entries = _json_entries(path)
+        content = _load_json(path)
+        entries = _json_entries(path, content["data_list"])
+        names = _stated_classes(content["metainfo"]) or names
     else:
         entries = _text_entries(path)
+    renumber = _renumbering(path, names, classes)
 
     images = []
     place_of: dict[str, str] = {}
@@ -73,13 +92,28 @@ def read_image_list(path: str, num_classes: int) -> list[dict]:
                 f"{place_of[key]}; give each image once, with all its labels."
             )
         place_of[key] = place
-        image = {**entry, "gt_label": sorted(labels)}
+        image = {**entry, "gt_label": sorted(map(renumber, labels))}
         if unknown:
-            image["gt_unknown"] = sorted(unknown)
+            image["gt_unknown"] = sorted(map(renumber, unknown))
         images.append(image)
     if not images:
         raise ValueError(f"Image list {path} is empty: it names no image.")
     return images
+
+
+def _renumbering(
+    path: str, names: Sequence[str] | None, classes: Sequence[str] | None
+) -> Callable[[int], int]:
+    """What turns a label of the list into one of the wanted order."""
+    if classes is None or names is None or tuple(names) == tuple(classes):
+        return int
+    new_label = class_positions(names, classes, path, "the data set")
+    print_log(
+        f"{path} has its classes in another order than the data set: its labels are "
+        "renumbered by name.",
+        logger="current",
+    )
+    return new_label.__getitem__
 
 
 def write_image_list(
@@ -164,17 +198,21 @@ def read_json_classes(path: str) -> tuple[list[str], list[str] | None]:
         ValueError: The metainfo has no names of classes.
     """
     metainfo = _load_json(path)["metainfo"]
-    if "classes" in metainfo:
-        names = metainfo["classes"]
-    elif "categories" in metainfo:
-        categories = sorted(metainfo["categories"], key=lambda entry: entry["id"])
-        names = [entry["category_name"] for entry in categories]
-    else:
+    names = _stated_classes(metainfo)
+    if names is None:
         raise ValueError(
             f"{path} names no classes: expected metainfo.classes, a list of names "
             "(or give the dataset its argument `classes`)."
         )
     return names, metainfo.get("prompt_names")
+
+
+def _stated_classes(metainfo: dict) -> list[str] | None:
+    """The names that a JSON list's labels are numbers of, if it says so."""
+    if "categories" in metainfo and "classes" not in metainfo:
+        categories = sorted(metainfo["categories"], key=lambda entry: entry["id"])
+        return [entry["category_name"] for entry in categories]
+    return metainfo.get("classes")
 
 
 def _read_text(path: str) -> str:
@@ -208,8 +246,7 @@ def _text_entries(path: str):
         yield f"line {number}", entry
 
 
-def _json_entries(path: str):
-    data_list = _load_json(path)["data_list"]
+def _json_entries(path: str, data_list: list):
     for index, entry in enumerate(data_list):
         place = f"data_list[{index}]"
         if not isinstance(entry, dict) or not isinstance(entry.get("img_path"), str):

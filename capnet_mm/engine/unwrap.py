@@ -1,4 +1,4 @@
-"""What lies inside the wrappers that MMEngine puts around models and datasets."""
+"""What lies inside the wrappers that MMEngine puts around models."""
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
@@ -31,20 +31,3 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     while isinstance(model, BaseTTAModel):
         model = unwrap_distributed(model.module)
     return model
-
-
-def unwrap_datasets(dataset) -> list:
-    """The datasets themselves, out of repetition, balancing, concatenation, ….
-
-    Args:
-        dataset (Dataset): A dataset, maybe with MMEngine's (``RepeatDataset``,
-            ``ClassBalancedDataset``, ``ConcatDataset``) or PyTorch's wrappers.
-
-    Returns:
-        list[Dataset]: The innermost ones; more than one after concatenation.
-    """
-    if hasattr(dataset, "datasets"):
-        return [leaf for part in dataset.datasets for leaf in unwrap_datasets(part)]
-    if hasattr(dataset, "dataset"):
-        return unwrap_datasets(dataset.dataset)
-    return [dataset]

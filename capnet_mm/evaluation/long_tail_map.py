@@ -100,6 +100,8 @@ class LongTailMAP(BaseMetric):
         self.classwise = classwise
         self.softmax = softmax
         self.class_results: list[dict] | None = None
+        # The class names of head and data set that were last found to be the same.
+        self._compared: tuple[Sequence[str], Sequence[str]] | None = None
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Keep the scores and labels of one batch.
@@ -108,9 +110,11 @@ class LongTailMAP(BaseMetric):
             data_batch: Not used.
             data_samples (Sequence[dict]): Each with ``pred_logits`` or, if there is
                 none, ``pred_score``, (C,), and with ``gt_score``, (C,), 1 positive,
-                0 negative, -1 unknown, or else ``gt_label``.
+                0 negative, -1 unknown, or else ``gt_label``; ``pred_classes``, where
+                the head states it, must be the data set's classes.
         """
         for sample in data_samples:
+            self._check_class_order(sample.get("pred_classes"))
             if "pred_logits" in sample:
                 scores = sample["pred_logits"]
             elif self.softmax:
@@ -131,6 +135,22 @@ class LongTailMAP(BaseMetric):
                 # int8: one-hot int64 would take twice the room of the scores.
                 dict(scores=scores, targets=_as_int8(targets))
             )
+
+    def _check_class_order(self, predicted: Sequence[str] | None) -> None:
+        names = (self.dataset_meta or {}).get("classes")
+        if predicted is None or names is None:
+            return
+        last = self._compared
+        if last is not None and last[0] is predicted and last[1] is names:
+            return
+        if tuple(predicted) != tuple(names):
+            raise ValueError(
+                f"The model scores the classes {list(predicted)}, the data set "
+                f"evaluated has {list(names)}: the scores would count for other "
+                "classes. Put dict(type='ClassCountsHook') into custom_hooks, which "
+                "renumbers by name a data set with the same names in another order."
+            )
+        self._compared = predicted, names
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the scores of the whole test set.

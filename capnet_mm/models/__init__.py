@@ -4,7 +4,7 @@ from .adapters import AdaptFormer, BiasTuning, LoRA, ScaleShift
 from .backbones import CLIPBackbone
 from .classifiers import CLIPClassifier
 from .gcn import ResidualGCN
-from .heads import CorrelationPromptHead
+from .heads import CorrelationPromptHead, PartialLabelLinearHead
 from .label_graph import LabelGraph
 from .losses import DBFocalLoss
 from .soft_prompt import SoftPrompt
@@ -21,6 +21,7 @@ __all__ = [
     "DBFocalLoss",
     "LabelGraph",
     "LoRA",
+    "PartialLabelLinearHead",
     "ResidualGCN",
     "ScaleShift",
     "SoftPrompt",

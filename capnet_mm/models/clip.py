@@ -92,6 +92,11 @@ def load_clip(
     return clip.eval()
 
 
+def clip_name(model: str, pretrained: str | None) -> str:
+    """Name of a CLIP for messages: ``'ViT-B-16 (openai)'``, ``'local-dir:my_clip'``."""
+    return f"{model} ({pretrained or 'random weights'})" if ":" not in model else model
+
+
 def _check_local_dir(path: str) -> None:
     if not osp.isdir(path):
         raise FileNotFoundError(

@@ -67,12 +67,14 @@ class ResidualGCN(BaseModule):
                 identity, every class for itself.
 
         Returns:
-            γ H_3, (C, d).
+            γ H_3, (C, d), in the data type of the features.
         """
+        dtype = features.dtype
+        features = features.to(self.gamma.dtype)
         x = F.leaky_relu(self.layer1(_propagate(adjacency, features)), 0.2)
         x = F.leaky_relu(self.layer2(_propagate(adjacency, x)), 0.2)
-        return self.gamma * self.layer3(_propagate(adjacency, x))
+        return (self.gamma * self.layer3(_propagate(adjacency, x))).to(dtype)
 
 
 def _propagate(adjacency: Tensor | TopKAdjacency | None, features: Tensor) -> Tensor:
-    return features if adjacency is None else adjacency @ features
+    return features if adjacency is None else (adjacency @ features).to(features)

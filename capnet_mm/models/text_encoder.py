@@ -10,7 +10,8 @@ from open_clip.transformer import TextTransformer, Transformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .clip import load_clip
+from .clip import clip_name, load_clip
+from .identity import LoadsFrozenWeights
 from .residual_block import (
     KeysAndValues,
     block_at,
@@ -61,7 +62,7 @@ def length_buckets(
 
 
 @MODELS.register_module()
-class CLIPTextEncoder(BaseModule):
+class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
     """The text tower of an open_clip model, frozen.
 
     CLIP's text transformer is causal: no token sees what follows it. The output
@@ -131,6 +132,8 @@ class CLIPTextEncoder(BaseModule):
         self.text_projection = tower.text_projection
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
         self.requires_grad_(False)
+        self.clip = clip_name(model, pretrained)
+        self.remember_frozen_weights(f"the text tower of {self.clip}")
         self.chunk_size = chunk_size
         self._plain = type(self.transformer) is Transformer and all(
             is_plain_block(block) for block in self.transformer.resblocks
@@ -154,6 +157,22 @@ class CLIPTextEncoder(BaseModule):
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
         """Stay in eval mode: the encoder is frozen."""
         return super().train(False)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # Prompts and label graph were made of these weights when the model was built.
+        for key, weight in self.named_parameters():
+            saved = state_dict.get(prefix + key)
+            # Shards of FSDP have other shapes.
+            if saved is None or saved.shape != weight.shape:
+                continue
+            if not torch.equal(weight.to(saved.dtype), saved.to(weight.device)):
+                raise ValueError(
+                    "The state dict brings another text tower than that of "
+                    f"{self.clip} ({key} differs), of which this model's prompts and "
+                    "label graph were made. Name the CLIP of the state dict in the "
+                    "config."
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Turn texts into token ids.
@@ -247,7 +266,7 @@ class CLIPTextEncoder(BaseModule):
         x = self.ln_final(x)  # (C, width)
         if self.text_projection is None:
             return x
-        if isinstance(self.text_projection, nn.Linear):
+        if isinstance(self.text_projection, nn.Module):
             return self.text_projection(x)
         return x @ self.text_projection
 

@@ -248,3 +248,15 @@ def test_wrong_arguments_of_a_crop_are_refused():
         FixedCrop(32, "middle")
     with pytest.raises(ValueError, match="crop_size=\\(0, 0\\)"):
         FixedCrop(0)
+
+
+def test_pixels_that_are_loaded_already_are_passed_on():
+    """MMPretrain's inferencers load pictures themselves."""
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    results = LoadImage().transform(dict(img=pixels))
+    assert results["img"] is pixels
+    assert results["img_shape"] == results["ori_shape"] == (2, 4)
+    as_float = LoadImage(to_float32=True).transform(dict(img=pixels))["img"]
+    assert as_float.dtype == np.float32 and (as_float == pixels).all()
+    with pytest.raises(KeyError, match="img_path"):
+        LoadImage().transform({})

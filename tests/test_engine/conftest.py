@@ -12,6 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
+from capnet_mm.models.identity import LoadsFrozenWeights
+
 _numbers = itertools.count()
 
 
@@ -29,16 +31,21 @@ class ToyDataset(torch.utils.data.Dataset):
         return dict(inputs=torch.arange(4.0) * index / 12 + noise)
 
 
+class ToyTower(LoadsFrozenWeights, nn.Sequential):
+    """Has its frozen weights from construction, as a CLIP's tower."""
+
+
 class ToyModel(BaseModel):
     """A frozen tower with dropout, a trained layer, a batch norm, a buffer."""
 
     def __init__(self, seed=0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        self.frozen = ToyTower(nn.Linear(4, 4), nn.BatchNorm1d(4))
         self.frozen[0].weight.data.normal_(generator=generator)
         self.frozen[0].bias.data.zero_()
         self.frozen.requires_grad_(False)
+        self.frozen.remember_frozen_weights(f"toy tower {seed}")
         self.dropout = nn.Dropout(0.3)
         self.trained = nn.Linear(4, 2)
         self.trained.weight.data.fill_(0.1)

@@ -200,7 +200,7 @@ def make_copy(head):
     import copy
 
     head = copy.deepcopy(head)
-    head._cached = None
+    head._cache.clear()
     return head.eval()
 
 
@@ -279,8 +279,11 @@ def test_features_of_other_widths_are_projected_or_refused(make_head):
 
 def test_checkpoint_for_other_classes_is_refused(make_head):
     saved = make_head().state_dict()
+    for other in (["dog", "cat"], [*reversed(NAMES)]):
+        with pytest.raises(ValueError, match=f"has the {len(other)} classes"):
+            make_head(classes=other).load_state_dict(saved)
     with pytest.raises(ValueError, match="prompt context"):
-        make_head(classes=["dog", "cat"]).load_state_dict(saved)
+        make_head(prompt=dict(num_context=3)).load_state_dict(saved)
     shared = dict(prompt=dict(class_specific=False))
     saved = make_head(**shared).state_dict()
     make_head(classes=["dog", "cat"], **shared).load_state_dict(saved)
@@ -317,3 +320,115 @@ def test_statistics_of_the_last_training_forward_are_kept(make_head, feats):
     assert not any(t.requires_grad for t in statistics.values())
     z = F.normalize(statistics["text_features"] + statistics["residual"], dim=-1)
     np.testing.assert_allclose(statistics["class_embeddings"], z, atol=1e-6)
+
+
+# ------------------------------------------------------------ kept embeddings
+
+
+def fused_step(head):
+    """A fused optimizer leaves the version counters of the weights as they are."""
+    parameters = [p for p in head.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.SGD(parameters, lr=0.5, fused=True).step()
+
+
+def change_template_features(head):
+    head.template_features.data[0] += 1
+
+
+def overwrite_through_data(head):
+    head.gcn.layer3.weight.data.copy_(torch.randn_like(head.gcn.layer3.weight))
+
+
+def swap_two_contexts(head):
+    """The same values in other places: sums would not tell."""
+    head.prompt.context.data[[0, 1]] = head.prompt.context.data[[1, 0]].clone()
+
+
+def exchange_the_clip(head):
+    for parameter in head.text_encoder.parameters():
+        parameter.data.copy_(torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        (fused_step, {}),
+        (change_template_features, dict(prompt=None)),
+        (overwrite_through_data, {}),
+        (swap_two_contexts, {}),
+        (exchange_the_clip, {}),
+    ],
+)
+def test_changes_that_leave_no_trace_in_eval_mode_are_seen(
+    make_head, feats, change, options
+):
+    head = make_head(**options).eval()
+    with torch.no_grad():
+        before = head(feats)
+    change(head)
+    with torch.no_grad():
+        after = head(feats)
+        assert not torch.allclose(after, before, atol=1e-3)
+        torch.testing.assert_close(after, make_copy(head)(feats), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("first", [torch.float16, torch.bfloat16, None])
+def test_embeddings_of_another_autocast_type_are_not_taken(make_head, feats, first):
+    head = make_head().eval()
+
+    def run(dtype, head):
+        with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
+            return head(feats)
+
+    for dtype in (first, torch.bfloat16, None):
+        expected = run(dtype, make_copy(head))
+        torch.testing.assert_close(run(dtype, head), expected, rtol=0, atol=0)
+
+
+def test_frozen_classes_are_a_buffer_until_weights_or_mode_change(make_head, feats):
+    head = make_head(bias=-1.0)
+    with torch.no_grad():
+        expected = head.eval()(feats)
+        head.freeze_classes()
+        calls = count_text_encodings(head)
+        torch.testing.assert_close(head(feats), expected)
+        assert not calls
+        assert "frozen_class_embeddings" not in head.state_dict()
+        changed = {k: v.clone() for k, v in head.state_dict().items()}
+        changed["prompt.context"] += 1
+        head.load_state_dict(changed)
+        assert not torch.allclose(head(feats), expected)
+    head.freeze_classes()
+    head.train()(feats).sum().backward()
+    assert head.prompt.context.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("options", [{}, dict(prompt=None), dict(graph=None)])
+def test_other_precisions_score_alike(make_head, feats, dtype, options):
+    head = make_head(gcn=dict(zero_init=False), **options).eval()
+    with torch.no_grad():
+        expected = head(feats)
+        found = head.to(dtype)((feats[0].to(dtype),))
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    tolerance = 1e-4 if dtype == torch.float64 else 0.1
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+
+
+def test_a_model_built_in_inference_mode_predicts(make_head, feats):
+    with torch.no_grad():
+        expected = make_head().eval()(feats)
+    with torch.inference_mode():
+        head = make_head().eval()
+        for _ in range(2):
+            torch.testing.assert_close(head(feats), expected)
+
+
+def test_unpooled_features_are_refused_by_the_head(make_head):
+    head = make_head(in_channels=40)
+    with pytest.raises(ValueError, match=r"\(2, 40, 7, 7\).*GlobalAveragePooling"):
+        head((torch.randn(2, 40, 7, 7),))
+    with pytest.raises(ValueError, match="set in_channels=8"):
+        head((torch.randn(2, 8),))

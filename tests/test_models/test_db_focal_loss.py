@@ -267,3 +267,56 @@ def test_loss_serves_in_mmpretrains_own_head():
     expected = MODELS.build(dict(type="DBFocalLoss"))
     expected.set_class_counts([5, 2, 1], num_images=9)
     torch.testing.assert_close(loss, expected(head(feats), target))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 0.9, 1.0, 2.0])
+@pytest.mark.parametrize("scale", [1.0, 50.0, 200.0, 1e4])
+def test_gradients_are_finite_at_saturation_for_every_gamma(gamma, scale):
+    loss = DBFocalLoss(gamma=gamma)
+    loss.set_class_counts([3, 5], 9)
+    logits = scale * torch.tensor([[1.0, -1.0], [-1.0, 1.0], [0.0, 1.0]])
+    logits.requires_grad_()
+    value = loss(logits, torch.tensor([[1.0, 0], [1, 0], [0, 1]]))
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(logits.grad).all()
+    # Saturated on the right side: nothing to learn.
+    if scale >= 200:
+        assert logits.grad[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("soft", [0.3, 1.0001, 2.0])
+def test_soft_targets_are_refused(soft):
+    loss = DBFocalLoss()
+    loss.set_class_counts([3, 5], 9)
+    with pytest.raises(ValueError, match=f"got {soft:g}.*Mixup"):
+        loss(torch.zeros(1, 2), torch.tensor([[1.0, soft]]))
+
+
+def test_mixup_with_this_loss_is_refused_through_mmpretrains_classifier():
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type="ImageClassifier",
+            backbone=dict(type="MobileNetV2", widen_factor=0.1),
+            neck=dict(type="GlobalAveragePooling"),
+            head=dict(
+                type="MultiLabelLinearClsHead",
+                num_classes=2,
+                in_channels=1280,
+                loss=dict(type="DBFocalLoss"),
+            ),
+            train_cfg=dict(augments=dict(type="Mixup", alpha=1.0)),
+            data_preprocessor=dict(num_classes=2, to_onehot=True),
+        )
+    )
+    model.head.loss_module.set_class_counts([3, 5], 9)
+    samples = [DataSample().set_gt_label([label]) for label in (0, 1, 0, 1)]
+    data = dict(inputs=torch.rand(4, 3, 32, 32), data_samples=samples)
+    batch = model.data_preprocessor(data, training=True)
+    with pytest.raises(ValueError, match="Soft targets of Mixup"):
+        model(**batch, mode="loss")
+
+
+def test_negative_gamma_is_refused():
+    with pytest.raises(ValueError, match="gamma"):
+        DBFocalLoss(gamma=-1)

@@ -219,3 +219,72 @@ def test_several_processes_on_cpu_train_and_evaluate_from_any_folder(
     log = log_of(tmp_path / "work dir")
     validated = re.findall(r"Epoch\(val\) \[2\].* multi-label/mAP: (\S+)", log)
     assert validated == [f"{scores(tmp_path / 'scores.json')['multi-label/mAP']:.4f}"]
+
+
+def test_a_validation_list_in_another_class_order_scores_the_same(
+    run_tool, config, data_root, tmp_path
+):
+    """The same labels with the classes sorted by name, in training and testing."""
+    root = Path(data_root)
+    names = (root / "classes.txt").read_text().split()
+    ordered = sorted(names)
+    assert ordered != names
+    for name in ("train", "val"):
+        lines = (root / f"{name}.txt").read_text().splitlines()
+        images = [
+            dict(img_path=path, gt_label=[ordered.index(names[int(label)])])
+            for path, label in map(str.split, lines)
+        ]
+        content = dict(metainfo=dict(classes=ordered), data_list=images)
+        (root / f"{name}_sorted.json").write_text(json.dumps(content))
+    # Other counts for each class, so that their order shows.
+    few = (root / "train.txt").read_text().splitlines()
+    (root / "counts.txt").write_text("\n".join([*few[:3], few[3], few[4], few[6]]))
+    few = json.loads((root / "train_sorted.json").read_text())
+    few["data_list"] = [few["data_list"][i] for i in (0, 1, 2, 3, 4, 6)]
+    (root / "counts_sorted.json").write_text(json.dumps(few))
+    found = {}
+    for case, suffix in (("own order", ".txt"), ("sorted", "_sorted.json")):
+        dataset = dict(
+            ann_file=f"val{suffix}",
+            train_ann_file=f"counts{suffix}",
+            tail_threshold=2,
+            head_threshold=3,
+        )
+        options = [
+            f"{loader}.dataset.{key}={value}"
+            for loader in ("val_dataloader", "test_dataloader")
+            for key, value in dataset.items()
+        ]
+        work_dir, out = tmp_path / case, tmp_path / f"{case}.json"
+        flags = ("--data-root", data_root, "--work-dir", work_dir)
+        run_tool("train.py", config, *flags, options=options)
+        log = log_of(work_dir)
+        checkpoint = work_dir / "epoch_2.pth"
+        flags = (*flags, "--out", out, "--out-item", "metrics")
+        run_tool("test.py", config, checkpoint, *flags, options=options)
+        found[case] = scores(out), log
+    (expected, log), (result, log_of_sorted) = found.values()
+    assert result == expected
+    assert {name for name in expected if "head" in name or "tail" in name}
+    assert "renumbered by name" in log_of_sorted and "renumbered" not in log
+    table = re.compile("^(?:red|green|blue) .*$", flags=re.M)
+    assert table.findall(log_of_sorted) == table.findall(log) != []
+
+
+def test_other_class_names_in_a_test_set_are_refused_with_both_lists(
+    run_tool, config, data_root, trained, tmp_path
+):
+    classes = tmp_path / "classes.txt"
+    classes.write_text("red\ngreen\nviolet\n")
+    with pytest.raises(ValueError, match="Only in the former.*violet.*blue"):
+        run_tool(
+            "test.py",
+            config,
+            trained / "epoch_2.pth",
+            "--data-root",
+            data_root,
+            "--work-dir",
+            tmp_path,
+            options=[f"test_dataloader.dataset.classes={classes}"],
+        )

@@ -45,9 +45,13 @@ class LoadImage(LoadImageFromFile):
     of a share s of the area, with sides of 3:4 to 4:3, has sides of at least
     ``sqrt(0.75 s)`` of the short edge, so that 448 and s = 0.5 leave 274 pixels.
 
+    Pixels that are there already, as ``img`` without ``img_path``, are passed on:
+    MMPretrain's inferencers load pictures themselves and leave out only a transform
+    that is named ``LoadImageFromFile``.
+
     **Required Keys:**
 
-    - img_path
+    - img_path (or img)
 
     **Added Keys:**
 
@@ -105,6 +109,8 @@ class LoadImage(LoadImageFromFile):
             dict: The same, with ``img``, (H, W, 3) or (H, W), ``img_shape`` and
             ``ori_shape``, (H, W).
         """
+        if "img_path" not in results and "img" in results:
+            return self._pass_on(results)
         img_path = results["img_path"]
         content = get(img_path, backend_args=self.backend_args)
         try:
@@ -128,6 +134,14 @@ class LoadImage(LoadImageFromFile):
         results["img"] = img
         results["img_shape"] = img.shape[:2]
         results["ori_shape"] = ori_shape
+        return results
+
+    def _pass_on(self, results: dict) -> dict:
+        """Complete what is known of pixels that were loaded already."""
+        img = results["img"]
+        results["img"] = img.astype(np.float32) if self.to_float32 else img
+        results.setdefault("img_shape", img.shape[:2])
+        results.setdefault("ori_shape", img.shape[:2])
         return results
 
     def _decode(self, content: bytes) -> tuple[np.ndarray, tuple[int, int]]:

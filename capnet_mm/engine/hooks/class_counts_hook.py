@@ -1,13 +1,18 @@
-"""Gives the losses the class counts of the training images."""
+"""Tells model and data sets of a run about the classes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import BaseLoop
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from ..unwrap import unwrap_datasets, unwrap_model
+from capnet_mm.datasets.class_order import reorder_classes
+from capnet_mm.datasets.wrappers import class_statistics, unwrap_datasets
+from capnet_mm.models.identity import refuse_other_classes
+
+from ..unwrap import unwrap_model
 
 
 @HOOKS.register_module()
@@ -15,17 +20,23 @@ class ClassCountsHook(Hook):
     """Tells the model about the classes of its training images.
 
     Every submodule with a method ``set_class_counts(class_counts, num_images)``
-    (such as :class:`~capnet_mm.models.DBFocalLoss`) gets what the training dataset
-    states in its metainfo, so that no config repeats it. With ``ConcatDataset`` the
-    counts of the parts are added; repetition and balancing leave them as they are.
+    (such as :class:`~capnet_mm.models.DBFocalLoss`) gets what the training data set
+    states in its metainfo, so that no config repeats it; see
+    :func:`~capnet_mm.datasets.wrappers.class_statistics`.
 
-    The hook also compares class names, wherever a head states them as ``classes``:
-    with those of the training dataset, and with those that a checkpoint was trained
-    for. Both happen before anything is trained or saved.
+    All data sets of the run get the order of the classes that the model has: that of
+    the head, if a head states class names as ``classes``; else that of the
+    checkpoint, or of the training data set. Labels, counts, groups and names, and so
+    losses, metrics and drawings, follow; the log says so once for each data set.
+
+    Before anything is trained or saved, the hook compares the class names of a head
+    with those that a checkpoint was trained for, and refuses a training set with
+    unknown labels for a head that would take these as targets.
 
     Raises:
-        ValueError: A loss needs counts and the dataset does not state them; or the
-            classes of head, training dataset and checkpoint differ.
+        ValueError: A loss needs counts and the data set does not state them; the
+            class names of model, data sets and checkpoint are not the same; or the
+            head does not know unknown labels.
 
     Examples:
         >>> custom_hooks = [dict(type='ClassCountsHook')]
@@ -36,15 +47,24 @@ class ClassCountsHook(Hook):
     priority = "HIGH"
 
     def before_run(self, runner) -> None:
-        """Set the counts, if the run trains.
+        """Order the classes, and set the counts if the run trains.
 
         Args:
             runner (Runner): The runner.
         """
-        # In a test run the train loop is still a config: building it would demand
-        # the training images.
-        if isinstance(runner._train_loop, BaseLoop):
-            self._describe_classes(runner)
+        model = unwrap_model(runner.model)
+        stated = dict(_head_classes(model))
+        for name, classes in stated.items():
+            _order_classes(runner, classes, f"the model's {name}")
+        trains = _trains(runner)
+        if trains and not stated:
+            metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None) or {}
+            classes = metainfo.get("classes")
+            if classes is not None:
+                _order_classes(runner, classes, "the training data set")
+        if trains:
+            _refuse_unknown_labels(model, runner.train_dataloader.dataset)
+            self._set_counts(runner)
 
     def before_train(self, runner) -> None:
         """Set the counts again: a checkpoint may have brought others.
@@ -52,10 +72,10 @@ class ClassCountsHook(Hook):
         Args:
             runner (Runner): The runner.
         """
-        self._describe_classes(runner)
+        self._set_counts(runner)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Refuse a checkpoint for other classes, before its weights are taken.
+        """Compare a checkpoint's classes, before its weights are taken.
 
         Args:
             runner (Runner): The runner.
@@ -65,70 +85,77 @@ class ClassCountsHook(Hook):
         saved = dataset_meta.get("classes")
         if saved is None:
             return
-        for name, classes in _head_classes(unwrap_model(runner.model)):
-            _check_same_classes(
-                classes,
-                saved,
-                f"the model's {name}",
-                "the checkpoint",
-                "Use the config that the checkpoint was trained with.",
-            )
+        stated = dict(_head_classes(unwrap_model(runner.model)))
+        for name, classes in stated.items():
+            refuse_other_classes(classes, saved, f"the model's {name}")
+        # Weights of a head without names are in the checkpoint's order. A run that
+        # trains may start from a model for other classes.
+        if not stated and (not _trains(runner) or _same_names(runner, saved)):
+            _order_classes(runner, saved, "the checkpoint")
 
     @staticmethod
-    def _describe_classes(runner) -> None:
-        model = unwrap_model(runner.model)
-        dataset = runner.train_dataloader.dataset
-        datasets = unwrap_datasets(dataset)
-        for name, classes in _head_classes(model):
-            for part in datasets:
-                found = getattr(part, "metainfo", {}).get("classes")
-                if found is not None:
-                    _check_same_classes(
-                        classes,
-                        found,
-                        f"the model's {name}",
-                        "the training dataset",
-                        "Give both the same list of classes, in the same order.",
-                    )
-
+    def _set_counts(runner) -> None:
         modules = {
             name: module
-            for name, module in model.named_modules()
+            for name, module in unwrap_model(runner.model).named_modules()
             if hasattr(module, "set_class_counts")
         }
-        if not modules:
-            return
-        counts, num_images = _sum_class_counts(datasets, needed_by=list(modules))
-        for module in modules.values():
-            module.set_class_counts(counts, num_images)
-
-
-def _sum_class_counts(
-    datasets: Sequence, needed_by: Sequence[str]
-) -> tuple[tuple[int, ...], int]:
-    """Class counts and number of images of all ``datasets`` together."""
-    per_dataset = []
-    num_images = 0
-    for dataset in datasets:
-        metainfo = getattr(dataset, "metainfo", {})
-        lacking = [k for k in ("class_counts", "num_images") if k not in metainfo]
-        if lacking:
-            raise ValueError(
-                f"The training dataset {type(dataset).__name__} does not state "
-                f"{' and '.join(lacking)} in its metainfo, which {needed_by} of the "
-                "model needs. ImageListDataset and the datasets built on it count "
-                "their classes; for another dataset pass metainfo=dict(class_counts="
-                "[images with class 0, …], num_images=N)."
+        if modules:
+            dataset = runner.train_dataloader.dataset
+            counts, num_images = class_statistics(
+                dataset, f"{list(modules)} of the model"
             )
-        per_dataset.append([int(count) for count in metainfo["class_counts"]])
-        num_images += int(metainfo["num_images"])
-    lengths = sorted({len(counts) for counts in per_dataset})
-    if len(lengths) > 1:
-        raise ValueError(
-            f"The concatenated training datasets state counts of {lengths} classes: "
-            "they must have the same classes."
+            for module in modules.values():
+                module.set_class_counts(counts, num_images)
+
+
+def _trains(runner) -> bool:
+    # In a test run the train loop is still a config: building it would demand the
+    # training images.
+    return isinstance(runner._train_loop, BaseLoop)
+
+
+def _loops(runner) -> Iterator[tuple[str, BaseLoop]]:
+    """The loops of this run by the names of their data sets."""
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    for name, loop in zip(("training", "validation", "test"), loops, strict=True):
+        if isinstance(loop, BaseLoop):
+            yield f"the {name} data set", loop
+
+
+def _order_classes(runner, classes: tuple[str, ...], of: str) -> None:
+    """Give all data sets of the run one order of the classes."""
+    for who, loop in _loops(runner):
+        dataset = loop.dataloader.dataset
+        if not reorder_classes(dataset, classes, who, of):
+            continue
+        print_log(
+            f"The classes of {who} stand in another order than those of {of}: its "
+            "labels, counts and groups are renumbered by name.",
+            logger="current",
         )
-    return tuple(sum(column) for column in zip(*per_dataset, strict=True)), num_images
+        # What the loop handed on when it was built.
+        if hasattr(loop, "evaluator") and hasattr(dataset, "metainfo"):
+            loop.evaluator.dataset_meta = dataset.metainfo
+            runner.visualizer.dataset_meta = dataset.metainfo
+
+
+def _same_names(runner, names) -> bool:
+    metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None) or {}
+    return sorted(metainfo.get("classes") or ()) == sorted(names)
+
+
+def _refuse_unknown_labels(model: nn.Module, dataset) -> None:
+    head = getattr(model, "head", None)
+    leaves = unwrap_datasets(dataset)
+    has_unknown = any(getattr(leaf, "gives_scores", False) for leaf in leaves)
+    if has_unknown and head is not None and not hasattr(head, "takes_unknown"):
+        raise ValueError(
+            f"The training list has unknown labels (?k), and {type(head).__name__} "
+            "would train on them as targets of -1. Use CorrelationPromptHead or "
+            "PartialLabelLinearHead, put PartialLabelMixin before your head's base "
+            "class, or take the unknown labels out of the list."
+        )
 
 
 def _head_classes(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -139,21 +166,3 @@ def _head_classes(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
             isinstance(label, str) for label in classes
         ):
             yield name or type(module).__name__, tuple(classes)
-
-
-def _check_same_classes(
-    expected: Sequence[str], found: Sequence[str], mine: str, theirs: str, advice: str
-) -> None:
-    """Raise ``ValueError`` that names the first difference, if there is one."""
-    expected, found = tuple(expected), tuple(found)
-    if len(expected) != len(found):
-        raise ValueError(
-            f"{mine} is for {len(expected)} classes, {theirs} for {len(found)}. "
-            f"{advice}"
-        )
-    for index, (one, other) in enumerate(zip(expected, found, strict=True)):
-        if one != other:
-            raise ValueError(
-                f"Class {index} is {one!r} for {mine} and {other!r} for {theirs}. "
-                f"{advice}"
-            )

@@ -4,7 +4,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from ..unwrap import unwrap_datasets
+from capnet_mm.datasets.wrappers import unwrap_datasets
 
 
 @HOOKS.register_module()

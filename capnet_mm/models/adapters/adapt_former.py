@@ -35,6 +35,8 @@ class AdaptFormerLayer(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, L, dim) to their correction (B, L, dim)."""
         hidden = F.relu(self.down(self.norm(x)))
+        if type(self.up) is not nn.Linear:  # a quantised layer shows no weights
+            return self.scale * self.up(hidden)
         # s goes to Up's few weights; beside the tokens it would cost as much memory
         # as they do, and make float32 of them under autocast.
         return F.linear(hidden, self.scale * self.up.weight, self.scale * self.up.bias)

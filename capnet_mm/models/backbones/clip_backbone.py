@@ -6,12 +6,13 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..adapters.base import transformer_blocks
-from ..clip import load_clip
+from ..clip import clip_name, load_clip
+from ..identity import LoadsFrozenWeights
 from ..vision_transformer import spare_training_work
 
 
 @MODELS.register_module()
-class CLIPBackbone(BaseBackbone):
+class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
     """Image tower of any open_clip model, frozen except for its adapters.
 
     At start the features equal those of the bare open_clip model: exactly without
@@ -71,6 +72,9 @@ class CLIPBackbone(BaseBackbone):
         self._inserted = []
         for config in [adapter] if isinstance(adapter, dict) else adapter or []:
             self._inserted += MODELS.build(config).attach(self.visual, num_classes)
+        self.remember_frozen_weights(
+            f"the image tower of {clip_name(model, pretrained)}"
+        )
         spare_training_work(self.visual)
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format

@@ -42,7 +42,7 @@ class CLIPClassifier(ImageClassifier):
         **kwargs,
     ) -> None:
         head = {"type": "CorrelationPromptHead", **head}
-        if issubclass(MODELS.get(head["type"]), CorrelationPromptHead):
+        if _is_correlation_prompt_head(head["type"]):
             text_encoder = {"type": "CLIPTextEncoder", **clip}
             head["text_encoder"] = {**text_encoder, **head.get("text_encoder", {})}
         head = MODELS.build(head)
@@ -59,3 +59,8 @@ class CLIPClassifier(ImageClassifier):
         super().__init__(
             backbone=backbone, head=head, data_preprocessor=data_preprocessor, **kwargs
         )
+
+
+def _is_correlation_prompt_head(head: str | type) -> bool:
+    cls = MODELS.get(head) if isinstance(head, str) else head
+    return isinstance(cls, type) and issubclass(cls, CorrelationPromptHead)

@@ -11,9 +11,13 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..identity import StatesIdentity, refuse_other_classes
+from ..tensor_cache import TensorCache
+from .partial_labels import PartialLabelMixin
+
 
 @MODELS.register_module()
-class CorrelationPromptHead(MultiLabelClsHead):
+class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead):
     r"""Scores images against class embeddings made from prompts.
 
     .. math::
@@ -27,7 +31,11 @@ class CorrelationPromptHead(MultiLabelClsHead):
     is shared by all classes.
 
     In eval mode, without gradient, the class embeddings are computed once for
-    each set of weights.
+    each set of weights; :meth:`freeze_classes` fixes them for export.
+
+    The class names are in the state dict. On loading they are compared where classes
+    have prompts of their own: those of a checkpoint for other classes, or for the same
+    in another order, would give wrong scores.
 
     Args:
         classes (dict | Sequence[str]): Where the class names come from: the
@@ -113,7 +121,8 @@ class CorrelationPromptHead(MultiLabelClsHead):
         )
         self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
         self.statistics: dict[str, Tensor | None] = {}
-        self._cached: tuple[tuple, Tensor] | None = None
+        self._cache = TensorCache()
+        self.register_buffer("frozen_class_embeddings", None, persistent=False)
 
     @property
     def num_classes(self) -> int:
@@ -130,16 +139,30 @@ class CorrelationPromptHead(MultiLabelClsHead):
         features = feats[-1]
         if isinstance(features, list | tuple):  # MMPretrain's older ViTs
             features = features[-1]
+        expected = self.text_encoder.out_dim
         if self.projection is not None:
-            return self.projection(features)
-        if features.ndim != 2 or features.shape[1] != self.text_encoder.out_dim:
-            raise ValueError(
-                f"The backbone's features have shape {tuple(features.shape)}; this "
-                f"head's CLIP has a joint space of {self.text_encoder.out_dim}, so "
-                "(B, that) was expected. Set in_channels for a learnable projection "
-                "(after a pooling neck), or use the backbone of the same CLIP."
+            expected = self.projection.in_features
+        if features.ndim != 2 or features.shape[1] != expected:
+            raise ValueError(self._wrong_features(tuple(features.shape), expected))
+        return features if self.projection is None else self.projection(features)
+
+    def _wrong_features(self, shape: tuple[int, ...], expected: int) -> str:
+        message = (
+            f"The backbone's features have shape {shape}; CorrelationPromptHead "
+            f"expected (B, {expected}), "
+        )
+        if len(shape) != 2:
+            return message + (
+                "one vector an image: put a pooling neck before the head, neck=dict("
+                "type='GlobalAveragePooling'), or have the backbone give its pooled "
+                "feature (out_type='cls_token' of a ViT)."
             )
-        return features
+        if self.projection is not None:
+            return message + f"as in_channels says: set in_channels={shape[1]}."
+        return message + (
+            f"the joint space of its CLIP: set in_channels={shape[1]} for a learnable "
+            "projection, or use the backbone of the same CLIP."
+        )
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Score images.
@@ -156,21 +179,37 @@ class CorrelationPromptHead(MultiLabelClsHead):
 
     def class_embeddings(self) -> Tensor:
         """Compute z, (C, d), of unit length; cached in evaluation."""
+        if self.frozen_class_embeddings is not None:
+            return self.frozen_class_embeddings
         if self.training or torch.is_grad_enabled():
             return self._compute_class_embeddings()
-        key = self._weights_key()
-        if self._cached is None or self._cached[0] != key:
-            self._cached = (key, self._compute_class_embeddings())
-        return self._cached[1]
+        return self._cache.get(self._compute_class_embeddings, self._text_weights())
+
+    @torch.no_grad()
+    def freeze_classes(self) -> None:
+        """Fix the class embeddings as a buffer, for export.
+
+        From then on forward computes nothing of the text branch, so that
+        ``torch.export`` and ``torch.onnx`` see a matrix. Training mode and loading
+        weights end it, since the buffer would no longer be what the weights give.
+
+        Examples:
+            >>> model.eval().head.freeze_classes()
+            >>> batch = torch.export.Dim('batch')
+            >>> torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
+        """
+        self.frozen_class_embeddings = None
+        self.eval()
+        self.frozen_class_embeddings = self.class_embeddings().clone()
 
     def _compute_class_embeddings(self) -> Tensor:
-        text_features = F.normalize(self._text_features().float(), dim=-1)
+        text_features = F.normalize(_widen(self._text_features()), dim=-1)
         if self.gcn is None:
             residual, class_embeddings = None, text_features
         else:
             adjacency = None if self.graph is None else self.graph()
             residual = self.gcn(text_features, adjacency)
-            class_embeddings = F.normalize(text_features + residual.float(), dim=-1)
+            class_embeddings = F.normalize(text_features + residual, dim=-1)
         if self.training:  # for hooks that log them
             self.statistics = dict(
                 text_features=text_features.detach(),
@@ -191,8 +230,9 @@ class CorrelationPromptHead(MultiLabelClsHead):
         # In float32 whatever autocast says: AP depends on the order of the
         # scores, and half precision makes ties.
         with torch.autocast(image_features.device.type, enabled=False):
-            image_features = F.normalize(image_features.float(), dim=-1)
-            logits = self.logit_scale.exp() * image_features @ class_embeddings.T
+            image_features = F.normalize(_widen(image_features), dim=-1)
+            scale = self.logit_scale.to(image_features.dtype).exp()
+            logits = scale * image_features @ class_embeddings.to(image_features).T
             return logits if self.logit_bias is None else logits + self.logit_bias
 
     def _encode_template(
@@ -215,41 +255,36 @@ class CorrelationPromptHead(MultiLabelClsHead):
         return torch.stack(features).mean(0)
 
     def train(self, mode: bool = True) -> "CorrelationPromptHead":
-        """Set the mode and forget the cached class embeddings.
-
-        Weight changes through ``.data`` (MMEngine's EMAHook swaps so) leave no
-        trace in a tensor's version; loops set the mode after such changes.
-        """
-        self._cached = None
+        """Set the mode; training ends :meth:`freeze_classes`."""
+        if mode:
+            self.frozen_class_embeddings = None
         return super().train(mode)
 
-    def _weights_key(self) -> tuple:
-        """What changes when weights that the class embeddings depend on do."""
-        modules = (self.text_encoder, self.prompt, self.graph, self.gcn)
-        tensors = [
-            tensor
-            for module in modules
-            if module is not None
-            for tensor in (*module.parameters(), *module.buffers())
-        ]
-        autocast = torch.is_autocast_enabled(self.logit_scale.device.type)
-        return autocast, *((t.data_ptr(), t._version) for t in tensors)
+    def identity(self) -> dict:
+        """See :class:`StatesIdentity`."""
+        return dict(classes=self.classes)
 
-    def _get_loss(
-        self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
-    ) -> dict[str, Tensor]:
-        """Make the batch's targets at once: MMPretrain's go image by image."""
-        if "gt_score" in data_samples[0]:
-            return super()._get_loss(cls_score, data_samples, **kwargs)
-        labels = [data_sample.gt_label for data_sample in data_samples]
-        target = _multi_hot(labels, cls_score.shape[1])
-        loss = self.loss_module(cls_score, target, avg_factor=len(target), **kwargs)
-        return dict(loss=loss)
+    def check_identity(self, saved: dict, missing: set[str]) -> None:
+        """See :class:`StatesIdentity`."""
+        # Prompts that all classes share fit any classes.
+        if self.prompt is not None and getattr(self.prompt, "class_specific", True):
+            refuse_other_classes(self.classes, saved["classes"], "the model's head")
+
+    def _load_from_state_dict(self, *args) -> None:
+        self.frozen_class_embeddings = None
+        super()._load_from_state_dict(*args)
+
+    def _text_weights(self) -> list[Tensor]:
+        """All that the class embeddings are computed from."""
+        modules = (self.text_encoder, self.prompt, self.graph, self.gcn)
+        parts = [module for module in modules if module is not None]
+        tensors = [t for part in parts for t in (*part.parameters(), *part.buffers())]
+        return tensors if self.prompt else [*tensors, self.template_features]
 
     def _get_predictions(
         self, cls_score: Tensor, data_samples: list[DataSample] | None
     ) -> list[DataSample]:
-        """Also keep the logits: a saturated sigmoid makes ties.
+        """Also keep the logits: a saturated sigmoid makes ties; and the class names.
 
         All of it is on the CPU, so that a GPU is waited for once a batch.
         """
@@ -257,16 +292,13 @@ class CorrelationPromptHead(MultiLabelClsHead):
         data_samples = super()._get_predictions(cls_score, data_samples)
         for data_sample, logits in zip(data_samples, cls_score, strict=True):
             data_sample.set_field(logits, "pred_logits", dtype=Tensor)
+            data_sample.set_metainfo(dict(pred_classes=self.classes))
         return data_samples
 
 
-def _multi_hot(labels: list[Tensor], num_classes: int) -> Tensor:
-    """Turn the labels of each image into targets 0 and 1, (B, C)."""
-    numbers = torch.tensor([len(label) for label in labels])
-    images = torch.arange(len(labels)).repeat_interleave(numbers)
-    one_hot = F.one_hot(torch.cat(labels), num_classes).float()
-    target = one_hot.new_zeros(len(labels), num_classes)
-    return target.index_add_(0, images.to(target.device), one_hot)
+def _widen(features: Tensor) -> Tensor:
+    """To float32, unless they are float64."""
+    return features if features.dtype == torch.float64 else features.float()
 
 
 def _build(config: dict, default_type: str, **default_args) -> nn.Module:

@@ -7,6 +7,9 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# The smallest normal number of float32.
+_TINY = torch.finfo(torch.float32).tiny
+
 
 def rebalancing_weight(
     target: Tensor, class_counts: Tensor, alpha: float, beta: float, mu: float
@@ -88,7 +91,7 @@ class DBFocalLoss(nn.Module):
         mu (float): μ, its centre. Defaults to 0.3.
         kappa (float): κ, size of the class prior in ν. Defaults to 0.05.
         neg_scale (float): λ, steepness for negatives. Defaults to 5.
-        gamma (float): γ, focusing exponent. Defaults to 2.
+        gamma (float): γ, focusing exponent, at least 0. Defaults to 2.
         balance (float): b, factor of the focal loss. Defaults to 2.
         focal (bool): Use the focal factor. Defaults to True.
         rebalance (bool): Use w; otherwise 1. Defaults to True.
@@ -104,8 +107,9 @@ class DBFocalLoss(nn.Module):
         loss_weight (float): Factor of the loss. Defaults to 1.
 
     Raises:
-        ValueError: For an unknown ``average``, and in forward when the class
-            counts were not set or are for another number of classes.
+        ValueError: For an unknown ``average``, γ < 0 or λ <= 0; in forward for a
+            target between 0 and 1 or above, and when the class counts were not set
+            or are for another number of classes.
 
     Examples:
         >>> loss = DBFocalLoss(mu=0.2, neg_scale=2)
@@ -114,6 +118,9 @@ class DBFocalLoss(nn.Module):
         >>> loss(logits, target).shape
         torch.Size([])
     """
+
+    # Heads hand targets of -1 on.
+    takes_unknown = True
 
     def __init__(
         self,
@@ -138,6 +145,8 @@ class DBFocalLoss(nn.Module):
             )
         if neg_scale <= 0:
             raise ValueError(f"neg_scale (λ) must be positive, got {neg_scale}.")
+        if gamma < 0:
+            raise ValueError(f"gamma (γ) must be at least 0, got {gamma}.")
         self.alpha, self.beta, self.mu = alpha, beta, mu
         self.kappa, self.neg_scale = kappa, neg_scale
         self.gamma, self.balance = gamma, balance
@@ -198,13 +207,16 @@ class DBFocalLoss(nn.Module):
                 self.class_counts, self.num_images, self.kappa, neg_scale
             )
         known, positive = target >= 0, target == 1
+        self._refuse_soft(target, known & ~positive)
         target = target.clamp(min=0)  # what is unknown is taken out below
         bce = F.binary_cross_entropy_with_logits(
             torch.where(positive, logits, neg_scale * logits), target, reduction="none"
         )
         loss = torch.where(positive, bce, bce / neg_scale)
         if self.focal:
-            loss = self.balance * (1 - torch.exp(-bce)) ** self.gamma * loss
+            # 1 - p_t; not quite 0, where a γ below 1 would have an infinite slope.
+            miss = (-torch.expm1(-bce)).clamp(min=_TINY)
+            loss = self.balance * miss**self.gamma * loss
         if self.rebalance:
             loss = loss * rebalancing_weight(
                 target, self.class_counts, self.alpha, self.beta, self.mu
@@ -240,6 +252,18 @@ class DBFocalLoss(nn.Module):
         if self.average == "images":
             return loss.sum() / (len(loss) if avg_factor is None else avg_factor)
         return loss.sum() / known.sum().clamp(min=1)
+
+    @staticmethod
+    def _refuse_soft(target: Tensor, not_positive: Tensor) -> None:
+        soft = target[not_positive & (target != 0)]
+        if len(soft):
+            raise ValueError(
+                f"DBFocalLoss takes targets of 1 (positive), 0 (negative) or -1 "
+                f"(unknown), got {soft[0]:g}. Soft targets of Mixup, CutMix or label "
+                "smoothing need another loss, such as CrossEntropyLoss("
+                "use_sigmoid=True): take the augmentation out of "
+                "train_cfg.augments, or change the loss."
+            )
 
     def _check(self, cls_score: Tensor) -> None:
         known, needed = len(self.class_counts), cls_score.shape[1]
