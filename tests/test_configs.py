@@ -121,6 +121,9 @@ def test_leaf_trains_and_tests(read, name, tmp_path):
     # Every part learns; a layer behind a zero start may have moved very little.
     assert {n.split(".")[0] for n in moved} == {n.split(".")[0] for n in trainable}
 
+    (log,) = tmp_path.glob("*/*.log")
+    assert "requires_grad" not in log.read_text()  # no complaint of untrained parts
+
     checkpoint = tmp_path / "epoch_2.pth"
     saved = torch.load(checkpoint)["state_dict"]
     assert set(trainable) <= set(saved)
