@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial, wraps
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from torch.utils.checkpoint import checkpoint
 
 # Schemas live as long as the library that defines them.
 _operator_schemas: list[torch.library.Library] = []
@@ -34,6 +36,7 @@ def prepare() -> None:
     import_torchvision()
     allow_mmengine_checkpoints()
     refuse_code_in_checkpoints()
+    checkpoint_activations_without_reentry()
 
 
 def ignore_missing_mmcv_operator() -> None:
@@ -144,6 +147,32 @@ def _load_plain(file, map_location=None, weights_only=None):
     """``torch.load`` with ``weights_only=True``, unless the caller says otherwise."""
     weights_only = True if weights_only is None else weights_only
     return torch.load(file, map_location=map_location, weights_only=weights_only)
+
+
+def checkpoint_activations_without_reentry() -> None:
+    """Have MMEngine's ``activation_checkpointing`` train what lies in a frozen part.
+
+    MMEngine takes PyTorch's reentrant checkpoint, through which no gradient flows
+    unless an input needs one: the adapters of a frozen image tower, whose input are
+    pixels, stay untrained without a word. It runs its part without gradient first,
+    too, and refuses keyword arguments. The other kind, which PyTorch recommends, has
+    none of that.
+    """
+    from mmengine.runner import activation_checkpointing
+
+    # Looked up whenever a part is wrapped, so that MMEngine's runner finds this one.
+    activation_checkpointing.wrap_forward = _checkpoint_forward
+
+
+def _checkpoint_forward(forward: Callable) -> Callable:
+    """``forward``, whose activations are computed again in the backward pass."""
+
+    @wraps(forward)
+    def checkpointed(*args, **kwargs):
+        # Bound beforehand: checkpoint() has keyword arguments of its own.
+        return checkpoint(partial(forward, **kwargs), *args, use_reentrant=False)
+
+    return checkpointed
 
 
 # glibc's malloc.h.

@@ -79,3 +79,69 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no shared data at {path}; set CAPNET_SHARED to its folder")
     return path
+
+
+@pytest.fixture
+def make_clip_runner(clips, tmp_path):
+    """Builds a runner of CAPNET on four pictures of noise, for one step of SGD.
+
+    Its trained weights are random, so that each of them has a gradient.
+    """
+    import itertools
+
+    import torch
+    from mmengine.config import ConfigDict
+    from mmengine.runner import Runner
+    from mmpretrain.registry import MODELS
+    from mmpretrain.structures import DataSample
+
+    class Noise(torch.utils.data.Dataset):
+        metainfo = dict(classes=("dog", "cat", "hot air balloon"))
+
+        def __init__(self, size):
+            self.size = size
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            generator = torch.Generator().manual_seed(index)
+            shape = 3, self.size, self.size
+            pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+            sample = DataSample().set_gt_label([index % 3])
+            return dict(inputs=pixels, data_samples=sample)
+
+    numbers = itertools.count()
+
+    def make(vision, adapter, hooks=(), **kwargs):
+        clip = dict(model=clips[vision])
+        loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
+        head = dict(
+            classes=Noise.metainfo["classes"], prompt=dict(num_context=2), loss=loss
+        )
+        backbone = dict(adapter=adapter)
+        config = dict(type="CLIPClassifier", clip=clip, backbone=backbone, head=head)
+        model = MODELS.build(ConfigDict(config))
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.ndim:
+                torch.nn.init.normal_(parameter, std=0.1)
+        work_dir = tmp_path / f"clip{next(numbers)}"
+        return Runner(
+            model,
+            str(work_dir),
+            train_dataloader=dict(
+                dataset=Noise(VISION_CONFIGS[vision]["image_size"]),
+                sampler=dict(type="DefaultSampler", shuffle=False),
+                batch_size=4,
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.01)),
+            default_hooks=dict(checkpoint=None),
+            custom_hooks=list(hooks),
+            experiment_name=f"{work_dir}",
+            default_scope="mmpretrain",
+            cfg=kwargs,
+        )
+
+    return make

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner import Runner
+from mmengine.runner import Runner, turn_on_activation_checkpointing
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from capnet_mm import compat
@@ -384,3 +385,74 @@ def test_only_processes_of_a_gloo_group_end_without_shutting_down(monkeypatch):
     monkeypatch.setattr(compat, "get_device", lambda: "cuda")
     compat.leave_cpu_distributed(Config(dict(launcher="pytorch")))
     assert ended == ["barrier", 0]
+
+
+class Gradients(Hook):
+    """Keeps the gradients that the optimizer steps by."""
+
+    def before_train(self, runner):
+        model = runner.model
+
+        def keep(*_):
+            self.values = {
+                name: p.grad for name, p in model.named_parameters() if p.requires_grad
+            }
+
+        runner.optim_wrapper.optimizer.register_step_pre_hook(keep)
+
+
+VIT = dict(type="AdaptFormer", bottleneck_dim=3)
+CNN = [dict(type="ScaleShift"), dict(type="BiasTuning")]
+
+
+@pytest.mark.parametrize(
+    ("vision", "adapter", "modules"),
+    [
+        ("vit", VIT, ["backbone.visual"]),
+        ("vit", VIT, "backbone.visual.transformer.resblocks.1"),  # the last
+        ("vit", VIT, ["backbone.visual.transformer.resblocks.0", "head.text_encoder"]),
+        ("vit", dict(type="LoRA", drop_rate=0.5), ["backbone.visual"]),
+        ("resnet", CNN, ["backbone.visual"]),
+        ("timm", CNN, ["backbone.visual", "backbone.visual.trunk"]),
+    ],
+)
+def test_gradients_with_activation_checkpointing_are_those_without(
+    make_clip_runner, vision, adapter, modules
+):
+    gradients, calls = [], []
+    for options in (dict(), dict(activation_checkpointing=modules)):
+        hook = Gradients()
+        runner = make_clip_runner(vision, adapter, [hook], **options)
+        part = runner.model.get_submodule(
+            modules if isinstance(modules, str) else modules[0]
+        )
+        first = next(module for module in part.modules() if not list(module.children()))
+        times = []
+        first.register_forward_hook(lambda *_, times=times: times.append(1))
+        torch.manual_seed(0)
+        runner.train()
+        gradients.append(hook.values)
+        calls.append(len(times))
+    plain, checkpointed = gradients
+    assert calls[0] == 1 < calls[1]  # computed again
+    for part in ("backbone.visual", "head.prompt", "head.gcn"):
+        assert any(name.startswith(part) for name in plain)
+    for name, gradient in plain.items():
+        assert gradient.abs().max() > 0, name
+        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
+
+
+def test_a_checkpointed_part_takes_keyword_arguments_and_predicts_the_same():
+    class Scaled(torch.nn.Linear):
+        def forward(self, x, scale=1.0, debug=False):  # debug: checkpoint() has it
+            return super().forward(x) * scale + debug
+
+    model = torch.nn.ModuleDict(dict(layer=Scaled(2, 2)))
+    x = torch.rand(3, 2)
+    expected = model.layer(x, scale=2.0, debug=True)
+    for _ in range(2):  # twice is once
+        compat.prepare()
+        turn_on_activation_checkpointing(model, "layer")
+    torch.testing.assert_close(model.layer(x, scale=2.0, debug=True), expected)
+    with torch.no_grad():
+        assert torch.equal(model.layer(x, scale=2.0, debug=True), expected)

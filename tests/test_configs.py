@@ -121,6 +121,9 @@ def test_leaf_trains_and_tests(read, name, tmp_path):
     # Every part learns; a layer behind a zero start may have moved very little.
     assert {n.split(".")[0] for n in moved} == {n.split(".")[0] for n in trainable}
 
+    (log,) = tmp_path.glob("*/*.log")
+    assert "requires_grad" not in log.read_text()  # no complaint of untrained parts
+
     checkpoint = tmp_path / "epoch_2.pth"
     saved = torch.load(checkpoint)["state_dict"]
     assert set(trainable) <= set(saved)
@@ -135,6 +138,38 @@ def test_leaf_trains_and_tests(read, name, tmp_path):
                 cfg.tta_model.average = "probabilities"
             apply_tta(cfg)
         check(Runner.from_cfg(cfg).test(), all_tail)
+
+
+@pytest.mark.parametrize("vision", ["vit", "resnet", "timm"])
+def test_measured_rates_reach_their_parts_in_every_tower(read, clips, vision):
+    cfg = read("capnet_custom.py")
+    cfg.model.clip.model = clips[vision]
+    cfg.model.backbone.adapter = dict(type="ScaleShift")
+    runner = Runner.from_cfg(cfg)
+    wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
+    groups = wrapper.optimizer.param_groups
+    rates = {id(group["params"][0]): group["lr"] / 1e-3 for group in groups}
+    trained = [(n, p) for n, p in runner.model.named_parameters() if p.requires_grad]
+    part = {  # all that is trained, each by its own words
+        "backbone": 20.0,
+        "head.gcn": 3.0,
+        "head.prompt": 0.3,
+        "head.logit_scale": 10.0,
+        "head.logit_bias": 10.0,
+    }
+    assert len(trained) == len(groups) == 2 + 3 + 1 + 2
+    for name, parameter in trained:
+        expected = next(rate for start, rate in part.items() if name.startswith(start))
+        assert rates[id(parameter)] == pytest.approx(expected), name
+
+
+def test_a_misspelt_custom_key_of_a_user_is_named(read):
+    cfg = read("capnet_custom.py")
+    cfg.merge_from_dict(
+        {"optim_wrapper.paramwise_cfg": dict(custom_keys={"head.gnc": dict(lr_mult=9)})}
+    )
+    with pytest.raises(ValueError, match=r"'head\.gnc' has no effect.*head\.gcn"):
+        Runner.from_cfg(cfg).train()
 
 
 def test_prepared_json_lists_need_no_classes_file(

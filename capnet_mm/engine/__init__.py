@@ -1,6 +1,7 @@
 """What happens around the model while it trains."""
 
+from . import hooks, optimizers
 from .hooks import *  # noqa: F403
-from .hooks import __all__
+from .optimizers import *  # noqa: F403
 
-__all__ = list(__all__)
+__all__ = [*hooks.__all__, *optimizers.__all__]

@@ -1,6 +1,8 @@
-"""What lies inside the wrappers that MMEngine puts around models."""
+"""What lies inside MMEngine's wrappers of models and optimizers."""
 
+import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
 
@@ -31,3 +33,18 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     while isinstance(model, BaseTTAModel):
         model = unwrap_distributed(model.module)
     return model
+
+
+def unwrap_optimizers(
+    wrapper: OptimWrapper | OptimWrapperDict,
+) -> list[torch.optim.Optimizer]:
+    """The optimizers themselves.
+
+    Args:
+        wrapper (OptimWrapper | OptimWrapperDict): ``runner.optim_wrapper``.
+
+    Returns:
+        list[Optimizer]: More than one out of an ``OptimWrapperDict``.
+    """
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return [each.optimizer for each in wrappers]

@@ -12,6 +12,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),  # resumed training equals uninterrupted training
     dict(type='FiniteLossHook'),  # stops at a NaN before anything is saved
     dict(type='TrainableCheckpointHook'),  # checkpoints without the frozen CLIP
+    dict(type='UntrainedParametersHook'),  # warns of parts without gradient
     dict(type='SkippedImagesHook'),
     dict(type='CAPNETStatisticsHook', interval=10),
     dict(type='ProgressBarHook'),

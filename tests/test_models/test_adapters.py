@@ -64,6 +64,21 @@ def test_adapted_tower_starts_at_clip_exactly_and_learns(clips, vision, adapter)
             assert torch.equal(buffer, frozen[name]), f"{name} moved"
 
 
+@pytest.mark.parametrize(("vision", "adapter"), ALL_ADAPTERS)
+def test_what_an_adapter_inserts_has_one_name_in_every_tower(clips, vision, adapter):
+    parts = dict(AdaptFormer=".adapter.", LoRA=".lora_", ScaleShift=".scale_shift.")
+    adapter = adapter[0] if isinstance(adapter, list) else adapter
+    bare = CLIPBackbone(clips[vision])
+    names = dict(CLIPBackbone(clips[vision], adapter=adapter).named_parameters())
+    inserted = len(names) - len(list(bare.parameters()))
+    if adapter["type"] == "BiasTuning":  # changes no name
+        assert list(names) == [name for name, _ in bare.named_parameters()]
+        return
+    named = {n: p for n, p in names.items() if parts[adapter["type"]] in n}
+    assert len(named) == inserted > 0
+    assert all(p.requires_grad for p in named.values())
+
+
 @pytest.mark.parametrize(
     ("num_classes", "bottleneck_dim", "expected"),
     [(20, None, 46_104), (80, None, 64_548), (20, 64, 1_208_076)],

@@ -8,6 +8,7 @@ from .report_hook import ReportHook
 from .skipped_images_hook import SkippedImagesHook
 from .statistics_hook import CAPNETStatisticsHook
 from .trainable_checkpoint_hook import TrainableCheckpointHook
+from .untrained_parameters_hook import UntrainedParametersHook
 
 __all__ = [
     "CAPNETStatisticsHook",
@@ -18,5 +19,6 @@ __all__ = [
     "ReportHook",
     "SkippedImagesHook",
     "TrainableCheckpointHook",
+    "UntrainedParametersHook",
     "epoch_worker_init_fn",
 ]

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
-from ..unwrap import unwrap_model
+from ..unwrap import unwrap_model, unwrap_optimizers
 
 # Prefixes of the names of parameters, and the parts of the method they belong to.
 _PARTS = {"adapter": "backbone.", "prompt": "head.prompt.", "gcn": "head.gcn."}
@@ -82,14 +81,10 @@ class CAPNETStatisticsHook(Hook):
             part: [parameter for name, parameter in named if name.startswith(prefix)]
             for part, prefix in _PARTS.items()
         }
-        wrapper = runner.optim_wrapper
-        wrappers = (
-            wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        )
-        for each in wrappers:
+        for optimizer in unwrap_optimizers(runner.optim_wrapper):
             # After an iteration gradients are gone, so they are read just before the
             # step. GradScaler has removed its scale by then.
-            each.optimizer.register_step_pre_hook(self._read_gradients)
+            optimizer.register_step_pre_hook(self._read_gradients)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Decide whether the gradients of this iteration are wanted.

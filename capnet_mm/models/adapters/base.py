@@ -9,7 +9,9 @@ class Adapter(ABC):
     """Parameter-efficient fine-tuning of an open_clip image tower.
 
     Subclass, register in :data:`mmpretrain.registry.MODELS`, and name the class
-    in ``CLIPBackbone(adapter=dict(type=…))``; the backbone need not change.
+    in ``CLIPBackbone(adapter=dict(type=…))``; the backbone need not change. The
+    names of what it inserts should share a part that nothing else in any tower has
+    (``adapter``, ``lora_``, ``scale_shift``): a schedule's ``custom_keys`` go by it.
     """
 
     @abstractmethod

@@ -32,6 +32,8 @@ class ScaleShift(Adapter):
 
     For ModifiedResNet after its attention pooling, (B, d); for a timm CNN
     between pooling and projection, (B, channels); for a ViT after the last norm.
+    In every tower the layer is named ``scale_shift``, so that ``custom_keys`` of a
+    schedule can name it.
 
     Source: SSF (Lian et al., NeurIPS 2022), used for CNN towers by LIFT (Shi et
     al., ICML 2024).
@@ -41,10 +43,10 @@ class ScaleShift(Adapter):
         """See :meth:`Adapter.attach`."""
         if hasattr(visual, "attnpool"):  # ModifiedResNet
             layer = ScaleShiftLayer(visual.output_dim)
-            visual.attnpool = nn.Sequential(visual.attnpool, layer)
+            visual.attnpool = _followed_by("pool", visual.attnpool, layer)
         elif hasattr(visual, "ln_post"):  # VisionTransformer
             layer = ScaleShiftLayer(visual.ln_post.normalized_shape[-1])
-            visual.ln_post = nn.Sequential(visual.ln_post, layer)
+            visual.ln_post = _followed_by("norm", visual.ln_post, layer)
         elif hasattr(visual, "trunk"):  # TimmModel
             layer = _insert_before_projection(visual)
         else:
@@ -53,6 +55,10 @@ class ScaleShift(Adapter):
                 "Register an adapter for it."
             )
         return [layer]
+
+
+def _followed_by(name: str, module: nn.Module, layer: ScaleShiftLayer) -> nn.Sequential:
+    return nn.Sequential(OrderedDict([(name, module), ("scale_shift", layer)]))
 
 
 def _insert_before_projection(visual: nn.Module) -> ScaleShiftLayer:

@@ -5,11 +5,12 @@ optim_wrapper = dict(
     optimizer=dict(
         _delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(
-        custom_keys={
-            'scale_shift': dict(lr_mult=20.),
-            'head.gcn': dict(lr_mult=3.),
-            'head.prompt': dict(lr_mult=0.3),
-            'head.logit': dict(lr_mult=10.),  # temperature and bias
+        custom_keys={  # optional: a config may switch the part off
+            'scale_shift': dict(lr_mult=20., optional=True),
+            'head.gcn': dict(lr_mult=3., optional=True),
+            'head.prompt': dict(lr_mult=0.3, optional=True),
+            # temperature and bias
+            'head.logit': dict(lr_mult=10., optional=True),
         }))
 train_cfg = dict(max_epochs=10, val_interval=1)
 auto_scale_lr = dict(base_batch_size=32)

@@ -1,5 +1,6 @@
 # LIFT's recipe: SGD with momentum, cosine to zero, one epoch of warm-up.
 optim_wrapper = dict(
+    constructor='CheckedOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
