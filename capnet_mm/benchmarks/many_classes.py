@@ -110,10 +110,11 @@ class _UnchangedWeights(torch.optim.Optimizer):
 
 def _head_row(args: argparse.Namespace, num_classes: int, first: Row | None) -> Row:
     training = _HeadTraining(args, num_classes)
-    peaks = {  # warms up as well
-        STEP: peak_memory(training.step, args.device),
-        BOTH: peak_memory(training.step_with_statistics, args.device),
-    }
+    peaks = {}  # measuring them warms up as well
+    works = {STEP: training.step, BOTH: training.step_with_statistics}
+    for name, work in works.items():
+        training.head.zero_grad()  # gradients count as the work's own
+        peaks[name] = peak_memory(work, args.device)
     variants = {STEP: training.step, STATISTICS: training.statistics}
     timings = interleave(variants, args.rounds, warmup=0, device=args.device)
     interval = training.hook.interval
