@@ -147,6 +147,11 @@ def test_tta_wraps_the_model_and_changes_the_innermost_pipeline():
     apis.apply_tta(cfg)
     assert cfg.model == dict(type="Ensemble", module=dict(type="Model"))
     assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type="Views")]
+    apis.complete_dataloaders(cfg)
+    assert cfg.test_dataloader.collate_fn == dict(type="pseudo_collate")
+    cfg.test_dataloader.collate_fn = dict(type="default_collate")
+    apis.apply_tta(cfg)
+    assert cfg.test_dataloader.collate_fn == dict(type="default_collate")
 
 
 def test_drawing_needs_a_hook_and_switches_it_on():
