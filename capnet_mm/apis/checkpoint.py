@@ -1,5 +1,6 @@
 """Looking at a checkpoint before a run is started on it."""
 
+import hashlib
 import os
 import pickle
 from urllib.parse import urlparse
@@ -12,7 +13,7 @@ def check_checkpoint(path: str) -> str:
 
     MMEngine reads it only after it has set up the run; here nothing has been written
     yet. A web address is downloaded first, because MMEngine reads downloads without
-    ``weights_only``.
+    ``weights_only``. Downloads are kept in PyTorch Hub's folder, one file an address.
 
     Args:
         path (str): A file, or a web address; MMEngine's other schemes (``s3://``,
@@ -54,12 +55,21 @@ def check_checkpoint(path: str) -> str:
 
 def _download(url: str) -> str:
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
-    path = os.path.join(folder, os.path.basename(urlparse(url).path))
+    path = os.path.join(folder, _file_name(url))
     if not os.path.isfile(path):
         os.makedirs(folder, exist_ok=True)
         # Written beside and moved when complete, so that processes may race.
         torch.hub.download_url_to_file(url, path, progress=False)
     return path
+
+
+def _file_name(url: str) -> str:
+    """Name for a download, e.g. ``epoch_10-2cf24dba5fb0a30e.pth``.
+
+    Many addresses end alike, so the name holds a digest of the whole address.
+    """
+    stem, extension = os.path.splitext(os.path.basename(urlparse(url).path))
+    return f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:16]}{extension}"
 
 
 def _reason(error: Exception) -> str:

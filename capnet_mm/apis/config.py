@@ -210,6 +210,9 @@ def apply_resume(cfg: Config, resume: str | None) -> None:
 def apply_tta(cfg: Config) -> None:
     """Test with the test-time ensemble that the config describes.
 
+    Views may keep the aspect ratio: unless the config names a ``collate_fn``, the
+    images of a batch are listed, not stacked.
+
     Args:
         cfg (Config): Changed in place.
 
@@ -228,6 +231,7 @@ def apply_tta(cfg: Config) -> None:
     while "dataset" in dataset:  # RepeatDataset and the like
         dataset = dataset.dataset
     dataset.pipeline = cfg.tta_pipeline
+    cfg.test_dataloader.setdefault("collate_fn", dict(type="pseudo_collate"))
 
 
 def apply_visualization(

@@ -72,7 +72,7 @@ def _one_view(
 
 def _five_views(args: argparse.Namespace, model: nn.Module, images: Tensor) -> Row:
     batched = TestTimeEnsemble(model)
-    looped = TestTimeEnsemble(model, max_batch_size=1)
+    looped = TestTimeEnsemble(model, max_batch_size=len(images))
     pixels = images.mul(60).add(120).clamp(0, 255).to(torch.uint8)
     views = [pixels.roll(shift, dims=-1) for shift in range(5)]
 

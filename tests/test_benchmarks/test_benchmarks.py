@@ -9,6 +9,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from capnet_mm.benchmarks import (
     gpu_use,
@@ -24,6 +25,8 @@ from capnet_mm.benchmarks.usual_way import (
     everything_in_autograd,
     restore_layers,
 )
+from capnet_mm.datasets import pareto_counts
+from capnet_mm.engine.hooks import statistics_hook
 from capnet_mm.models import CLIPBackbone
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
@@ -62,10 +65,38 @@ def test_prediction_is_the_bare_towers_and_the_ensemble_the_loops(clips):
 
 def test_many_classes(tiny_clip):
     options = ("--classes", "10", "100", "--chunk-size", "8", "--batch-size", "2")
-    few, many = run(many_classes, tiny_clip, *options)
-    assert few.figure == ""
+    few, many, *_ = run(many_classes, tiny_clip, *options, "--max-count", "20")
+    assert "C = 10" in many.figure and "C = 10" not in few.figure
     assert many.peak_bytes["step"] > few.peak_bytes["step"]
-    assert "C = 10" in many.figure
+
+
+def test_many_classes_are_measured_with_the_statistics_of_a_due_iteration(
+    tiny_clip, monkeypatch
+):
+    memory = []
+
+    def hungry(head):
+        memory.append(torch.zeros(5_000_000).sum())  # 20 MB
+        return dict(temperature=0.1)
+
+    monkeypatch.setattr(statistics_hook, "_head_statistics", hungry)
+    options = ("--classes", "10", "--batch-size", "2", "--max-count", "20")
+    row, _ = run(many_classes, tiny_clip, *options)
+    assert set(row.timings) == {"step", "statistics"}
+    assert row.peak_bytes["step with statistics"] > row.peak_bytes["step"] + 10**7
+    assert len(memory) == 2  # for memory and for the one round
+    hub = MessageHub.get_instance("many-classes").log_scalars
+    assert float(hub["train/grad_norm_prompt"].data[0][-1]) > 0
+
+
+def test_starts_of_class_aware_epochs_are_of_the_classes_asked_for(tiny_clip):
+    options = ("--classes", "10", "100", "--batch-size", "2", "--max-count", "20")
+    *_, few, many = run(many_classes, tiny_clip, *options)
+    # A quarter of the classes times the most frequent one's 20 images.
+    assert few.figure == "50 images drawn"
+    assert many.figure.startswith("500 images drawn; ")
+    assert set(many.timings) == {"start of an epoch"}
+    assert f"{sum(pareto_counts(100, 20)):,} images" in many.note
 
 
 def test_metric_is_scikit_learns(tiny_clip):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import (
@@ -18,6 +19,8 @@ from mmengine.dataset import (
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.datasets import KFoldDataset
+from torch.utils.data import Subset
 
 from capnet_mm.datasets import ClassAwareSampler, ImageListDataset
 from capnet_mm.datasets.samplers import class_aware_sampler
@@ -171,6 +174,61 @@ def test_processes_take_disjoint_shares_of_one_sequence(processes, world_size):
             assert together == list(alone)
 
 
+def sequence_by_search(sampler):
+    """The sequence of all processes, each class's turns searched for among all."""
+
+    def cycle(items, length):
+        rounds = -(-length // len(items))
+        shuffled = rng.permuted(np.tile(items, (rounds, 1)), axis=1)
+        return shuffled.reshape(-1)[:length]
+
+    rng = np.random.default_rng((sampler.seed, sampler.epoch))
+    size = sampler.images_per_turn
+    turns = -(-sampler.total_size // size)
+    turn_class = cycle(np.arange(len(sampler.class_images)), turns)
+    sequence = np.empty((turns, size), dtype=np.int64)
+    for index, images in enumerate(sampler.class_images):
+        mine = turn_class == index
+        sequence[mine] = cycle(images, int(mine.sum()) * size).reshape(-1, size)
+    return sequence.reshape(-1)[: sampler.total_size].tolist()
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("divisor", [0.3, 4, 1000])  # 1000: classes without a turn
+@pytest.mark.parametrize(("num_classes", "images_per_turn"), [(1, 3), (40, 1), (70, 5)])
+def test_sequence_is_that_of_a_search_for_each_classes_turns(
+    processes, world_size, divisor, num_classes, images_per_turn
+):
+    rng = np.random.default_rng(num_classes)
+    labels = [rng.integers(0, num_classes, rng.integers(0, 4)) for _ in range(200)]
+    options = dict(images_per_turn=images_per_turn, epoch_divisor=divisor, seed=9)
+    for rank, share in enumerate(processes(world_size, Labels(labels), **options)):
+        for number in (0, 3):
+            share.set_epoch(number)
+            assert list(share) == sequence_by_search(share)[rank::world_size]
+
+
+class Comparisons(np.ndarray):
+    """Counts the elements that are compared with ``==``."""
+
+    elements = 0
+
+    def __eq__(self, other):
+        Comparisons.elements += self.size
+        return super().__eq__(other)
+
+
+def test_no_class_is_searched_for_among_all_turns(monkeypatch):
+    original = class_aware_sampler._cycle
+    monkeypatch.setattr(
+        class_aware_sampler,
+        "_cycle",
+        lambda items, *args: original(items, *args).view(Comparisons),
+    )
+    list(ClassAwareSampler(Labels([[c] for c in range(50)] * 4), seed=0))
+    assert Comparisons.elements == 0
+
+
 def test_processes_agree_on_a_seed_that_none_was_given():
     """Two real processes: each prints its share of the first two epochs."""
     with socket.socket() as probe:
@@ -239,6 +297,17 @@ def test_mmengines_wrappers_are_seen_through(root):
     balanced = ClassBalancedDataset(data, oversample_thr=1.0)
     assert balanced.repeat_indices == [0, 0, 1, 1, 2, 3, 3]
     assert class_images(balanced) == [[0, 1, 2, 3, 5, 6], [2, 3]]
+
+
+def test_subsets_and_folds_count_their_own_images(root):
+    data = image_list(root)
+    assert class_images(Subset(data, [3, 1, 2])) == [[0, 1], [1]]
+    twice = RepeatDataset(data, 2)  # eight images: a, b, c, d and again
+    assert class_images(Subset(Subset(twice, [7, 5, 2]), [1, 2])) == [[0], [0]]
+    options = dict(ann_file="train.txt", data_root=str(root), check_images=False)
+    config = dict(type="ImageListDataset", **options)
+    fold = KFoldDataset(config, fold=0, num_splits=2, test_mode=True)
+    assert class_images(fold) == [[0, 1], [1]]  # a.jpg and b.jpg
 
 
 def test_runner_builds_it_from_a_config_with_its_own_seed(root):

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from capnet_mm.benchmarks.measure import peak_memory
 from capnet_mm.engine import CAPNETStatisticsHook
+from capnet_mm.engine.hooks.statistics_hook import _head_statistics
 
 TEXT = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.8, 0]])
 RESIDUAL = torch.tensor([[0.3, 0, 0], [0, 0, 0.4], [0, 0, 0.2]])
@@ -62,6 +64,42 @@ def test_statistics_of_the_head_are_those_computed_by_hand(make_runner, model):
     # cosines of the three pairs: 0, 0.6 and 0.8
     assert scalars["class_cosine_mean"] == pytest.approx([1.4 / 3] * 3)
     assert scalars["class_cosine_max"] == pytest.approx([0.8] * 3)
+
+
+def head_with(embeddings):
+    head = Head()
+    head.statistics = dict(class_embeddings=embeddings)
+    return head
+
+
+def unit_rows(num_classes, width=32, common=1.0):
+    """Embeddings as of a CLIP: all of them have a direction in common."""
+    rows = torch.randn(num_classes, width, generator=torch.Generator().manual_seed(0))
+    return nn.functional.normalize(rows + common, dim=-1)
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("num_classes", [2, 500, 1024, 1025, 3000])
+def test_cosines_are_those_of_the_matrix_of_all_pairs(num_classes, common):
+    embeddings = unit_rows(num_classes, common=common)
+    scalars = _head_statistics(head_with(embeddings))
+    matrix = embeddings.double() @ embeddings.double().T
+    off_diagonal = matrix[~torch.eye(num_classes, dtype=torch.bool)]
+    mean = float(off_diagonal.mean())
+    assert scalars["class_cosine_mean"] == pytest.approx(mean, abs=1e-6)
+    if num_classes > 1024:
+        places = [k * (num_classes - 1) // 1023 for k in range(1024)]
+        assert len(set(places)) == 1024 and places[-1] == num_classes - 1
+        matrix = matrix[places][:, places]
+        off_diagonal = matrix[~torch.eye(1024, dtype=torch.bool)]
+    largest = float(off_diagonal.max())
+    assert scalars["class_cosine_max"] == pytest.approx(largest, abs=1e-6)
+
+
+def test_thousands_of_classes_take_no_matrix_of_all_pairs():
+    head = head_with(unit_rows(10_000))
+    peak = peak_memory(lambda: _head_statistics(head))
+    assert peak < 10_000 * 10_000 * 4 / 40  # bytes; one such matrix has 400 MB
 
 
 @pytest.mark.parametrize("wrapper", [dict(), dict(clip_grad=dict(max_norm=0.01))])

@@ -97,13 +97,53 @@ def test_views_of_one_size_are_one_batch_with_the_loops_result(module):
         batched = TestTimeEnsemble(module).eval().test_step(views())
         assert sizes == [10]
         looped = TestTimeEnsemble(module, max_batch_size=1).eval().test_step(views())
-        assert sizes == [10] + [2] * 5
-        parts = TestTimeEnsemble(module, max_batch_size=5).eval().test_step(views())
-        assert sizes[6:] == [4, 4, 2]
+        assert sizes == [10] + [1] * 10
+        parts = TestTimeEnsemble(module, max_batch_size=4).eval().test_step(views())
+        assert sizes[11:] == [4, 4, 2]
     for one, other in zip(batched * 2, looped + parts, strict=True):
         torch.testing.assert_close(one.pred_logits, other.pred_logits)
         torch.testing.assert_close(one.pred_score, other.pred_score)
         assert torch.equal(one.pred_label, other.pred_label)
+
+
+def classifier(clip, head):
+    torch.manual_seed(0)
+    options = dict(clip=dict(model=clip), backbone=dict(), head=head)
+    return CLIPClassifier(**options).eval()
+
+
+@pytest.mark.parametrize("type_", ["LinearClsHead", "MultiLabelLinearClsHead"])
+def test_mean_probabilities_are_the_scores_of_softmax_and_sigmoid_heads(
+    tiny_clip, type_
+):
+    model = classifier(tiny_clip, dict(type=type_, num_classes=3, in_channels=16))
+    model.head.fc.weight.data.mul_(30)  # views that differ, and scores far from 1/2
+    data = views()
+    with torch.no_grad():
+        merged = TestTimeEnsemble(model, average="probabilities").test_step(data)
+        features = model.extract_feat(
+            model.data_preprocessor(dict(inputs=torch.cat(data["inputs"])))["inputs"]
+        )
+        logits = model.head.fc(features[-1]).double()
+    one_label = type_ == "LinearClsHead"
+    probabilities = logits.softmax(-1) if one_label else logits.sigmoid()
+    expected = probabilities.reshape(5, 2, 3).mean(0)
+    scores = torch.stack([sample.pred_score for sample in merged]).double()
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-6)
+    for sample, score in zip(merged, expected, strict=True):
+        labels = score.argmax()[None] if one_label else (score >= 0.5).nonzero()[:, 0]
+        assert torch.equal(sample.pred_label, labels)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(torch.nn.Linear(2, 2), "Linear"), (None, "NoneType")],
+)
+def test_probabilities_of_other_heads_are_refused(head, name):
+    model = SumOfPixels()
+    model.head = head
+    with pytest.raises(ValueError, match=f"sigmoid .* softmax .* got {name}"):
+        TestTimeEnsemble(model, average="probabilities")
 
 
 class SumOfPixels(BaseModel):
@@ -121,28 +161,63 @@ class SumOfPixels(BaseModel):
         return data_samples
 
 
-def test_views_of_other_sizes_are_padded_as_in_the_loop():
-    generator = torch.Generator().manual_seed(0)
+def random_image(height, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, height, width)
+    return torch.randint(0, 256, shape, generator=generator).to(torch.uint8)
 
-    def image(height, width):
-        shape = (3, height, width)
-        return torch.randint(0, 9, shape, generator=generator).to(torch.uint8)
 
-    inputs = [
-        [image(8, 8), image(8, 6)],
-        [image(4, 4), image(4, 4)],
-        [image(8, 8), image(8, 6)],
-        [image(8, 6), image(8, 6)],
-    ]
-    results = []
-    for max_batch_size, calls in ((256, 3), (1, 4)):
-        model = SumOfPixels()
-        samples = [[DataSample() for _ in view] for view in inputs]
-        ensemble = TestTimeEnsemble(
-            model, average="probabilities", max_batch_size=max_batch_size
-        )
-        merged = ensemble.test_step(dict(inputs=inputs, data_samples=samples))
-        results.append(torch.cat([sample.pred_score for sample in merged]))
-        assert len(model.seen) == calls
-    torch.testing.assert_close(*results)
-    assert results[0][0] != results[0][1]
+def two_views(shapes):
+    """A batch of images of these heights and widths: two views of each."""
+    seeds = range(2 * len(shapes))
+    images = [random_image(*shapes[s // 2], seed=s) for s in seeds]
+    samples = [[DataSample() for _ in shapes] for _ in range(2)]
+    return dict(inputs=[images[::2], images[1::2]], data_samples=samples)
+
+
+SHAPES = [(32, 48), (48, 32), (32, 48), (32, 32)]
+
+
+def test_no_image_is_padded_and_equal_shapes_are_one_batch():
+    model = SumOfPixels()
+    TestTimeEnsemble(model, average="probabilities").test_step(two_views(SHAPES))
+    assert model.seen == [(4, 3, 32, 48), (2, 3, 48, 32), (2, 3, 32, 32)]
+    model.seen.clear()
+    ensemble = TestTimeEnsemble(model, average="probabilities", max_batch_size=3)
+    ensemble.test_step(two_views(SHAPES))
+    assert [shape[0] for shape in model.seen] == [3, 1, 2, 2]
+
+
+def test_scores_of_images_of_many_shapes_are_those_of_each_image_alone(clips):
+    loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
+    model = classifier(clips["timm"], dict(classes=NAMES, loss=loss))
+    data = two_views(SHAPES)
+    with torch.no_grad():
+        merged = TestTimeEnsemble(model).test_step(data)
+
+        def logits(image):
+            one = dict(inputs=image[None], data_samples=[DataSample()])
+            return model.test_step(one)[0].pred_logits
+
+        for index, sample in enumerate(merged):
+            images = [view[index] for view in data["inputs"]]
+            expected = (logits(images[0]) + logits(images[1])) / 2
+            torch.testing.assert_close(sample.pred_logits, expected)
+        # Padding to the batch's largest would be seen.
+        padded = model.test_step({key: view[0] for key, view in data.items()})
+    assert not torch.allclose(
+        padded[0].pred_logits, logits(data["inputs"][0][0]), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("tower", "size"), [("vit", 32), ("resnet", 64), ("timm_vit", 224)]
+)
+def test_towers_of_one_image_size_say_what_to_do_with_another(clips, tower, size):
+    loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
+    model = classifier(clips[tower], dict(classes=NAMES, loss=loss))
+    # The second has as many patches as the vit's own size, in other places.
+    for height, width in [(size, size + 16), (size // 2, size * 2)]:
+        message = rf"{size} x {size} .* got {height} x {width}: add a crop .*CenterCrop"
+        with pytest.raises(ValueError, match=message), torch.no_grad():
+            TestTimeEnsemble(model).test_step(two_views([(height, width)]))

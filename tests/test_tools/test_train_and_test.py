@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -116,6 +118,40 @@ def test_views_are_averaged_with_tta(run_tool, config, data_root, trained, tmp_p
     ):
         mean = (once["pred_score"] + mirror["pred_score"]) / 2
         torch.testing.assert_close(views["pred_score"], mean)
+
+
+def test_views_that_keep_the_aspect_ratio_are_scored_alike_in_any_batch(
+    run_tool, config, trained, tmp_path
+):
+    root = tmp_path / "two shapes"
+    root.mkdir()
+    random = np.random.default_rng(0)
+    lines = []
+    for index, shape in enumerate([(32, 48), (60, 40), (32, 48), (32, 64)]):
+        pixels = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{index}.png")
+        lines.append(f"{index}.png {index % 3}")
+    (root / "classes.txt").write_text("red\ngreen\nblue\n")
+    for name in ("train.txt", "val.txt"):
+        (root / name).write_text("\n".join(lines))
+    text = Path(config).read_text()
+    start = "dict(type='TestTimeAug'"
+    assert start in text
+    uncropped = tmp_path / "uncropped.py"
+    resize = "dict(type='ResizeEdge', scale=40), "
+    uncropped.write_text(text.replace(start, resize + start))
+
+    results = []
+    for size in (4, 1):
+        out = tmp_path / f"{size}.pkl"
+        flags = ("--tta", "--data-root", root, "--work-dir", tmp_path, "--out", out)
+        options = [f"test_dataloader.batch_size={size}"]
+        checkpoint = trained / "epoch_2.pth"
+        run_tool("test.py", uncropped, checkpoint, *flags, options=options)
+        predictions = pickle.loads(out.read_bytes())
+        results.append(torch.stack([each["pred_score"] for each in predictions]))
+    torch.testing.assert_close(*results)
+    assert len(results[0]) == 4
 
 
 def refuse(run_tool, error, match, name, *args):

@@ -38,7 +38,8 @@ class ClassAwareSampler(Sampler):
 
     Args:
         dataset (Dataset): With ``get_cat_ids(index)``, as MMPretrain's, multi-label
-            or not, or MMEngine's wrappers of such.
+            or not, or a wrapper of such: MMEngine's, MMPretrain's ``KFoldDataset``,
+            PyTorch's ``Subset``, or any with ``dataset`` and ``indices``.
         images_per_turn (int): Images that a class gives in its turn. Defaults to 3.
         epoch_divisor (float): Divides C times the largest n_c. Defaults to 4.
         seed (int, optional): Seed, the same in all processes. Defaults to None:
@@ -105,10 +106,12 @@ class ClassAwareSampler(Sampler):
         rng = np.random.default_rng((self.seed, self.epoch))
         turns = math.ceil(self.total_size / self.images_per_turn)
         turn_class = _cycle(np.arange(len(self.class_images)), turns, rng)  # (turns,)
+        # Sorted once: a search for each class's turns would take C times as long.
+        ends = np.bincount(turn_class, minlength=len(self.class_images)).cumsum()
+        turns_of_class = np.split(np.argsort(turn_class, kind="stable"), ends[:-1])
         sequence = np.empty((turns, self.images_per_turn), dtype=np.int64)
-        for index, images in enumerate(self.class_images):
-            mine = turn_class == index
-            needed = int(mine.sum()) * self.images_per_turn
+        for mine, images in zip(turns_of_class, self.class_images, strict=True):
+            needed = len(mine) * self.images_per_turn
             sequence[mine] = _cycle(images, needed, rng).reshape(-1, sequence.shape[1])
         return sequence.reshape(-1)[: self.total_size]
 
@@ -130,7 +133,7 @@ def _images_of_classes(labels: Sequence[Sequence[int]]) -> list[np.ndarray]:
 
 
 def _labels(dataset) -> list[Sequence[int]]:
-    """Labels of every image, through MMEngine's wrappers."""
+    """Labels of every image, through wrappers."""
     if hasattr(dataset, "get_cat_ids"):  # ClassBalancedDataset has it too
         try:
             return [dataset.get_cat_ids(index) for index in range(len(dataset))]
@@ -140,6 +143,9 @@ def _labels(dataset) -> list[Sequence[int]]:
         return [labels for part in dataset.datasets for labels in _labels(part)]
     if hasattr(dataset, "dataset") and hasattr(dataset, "times"):  # RepeatDataset
         return _labels(dataset.dataset) * dataset.times
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # Subset
+        labels = _labels(dataset.dataset)
+        return [labels[index] for index in dataset.indices]
     raise _no_classes_error(dataset)
 
 
@@ -148,5 +154,6 @@ def _no_classes_error(dataset) -> ValueError:
         f"ClassAwareSampler needs to know the classes of each image, and "
         f"{type(dataset).__name__} has no get_cat_ids(index) that tells them: use "
         "ImageListDataset or another of MMPretrain's data sets (MMEngine's wrappers "
-        "may be around it), or sampler=dict(type='DefaultSampler', shuffle=True)."
+        "and Subset may be around it), or sampler=dict(type='DefaultSampler', "
+        "shuffle=True)."
     )

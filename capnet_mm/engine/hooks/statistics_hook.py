@@ -12,6 +12,8 @@ from ..unwrap import unwrap_model, unwrap_optimizers
 
 # Prefixes of the names of parameters, and the parts of the method they belong to.
 _PARTS = {"adapter": "backbone.", "prompt": "head.prompt.", "gcn": "head.gcn."}
+# Classes that are compared pair by pair: 1,024 make a matrix of 4 MB.
+_MOST_COMPARED = 1024
 
 
 @HOOKS.register_module()
@@ -27,12 +29,17 @@ class CAPNETStatisticsHook(Hook):
                            :math:`\|\gamma H^3_c\| / \|f_c\|`, what the GCN adds
                            against what the prompts give
     class_cosine_mean      mean cosine of two classes' embeddings
-    class_cosine_max       cosine of the two classes that are most alike
+    class_cosine_max       cosine of the two classes that are most alike; beyond
+                           1,024 classes, of the two that are most alike among
+                           1,024 evenly spread over the list
     grad_norm_adapter      L2 norm of the gradient of the trained parameters of the
                            backbone,
     grad_norm_prompt       of the soft prompts,
     grad_norm_gcn          of the GCN
     ====================== ======================================================
+
+    With thousands of classes time and memory grow as :math:`C d`, for embeddings of
+    width d: no matrix of all pairs is made.
 
     Gradients are those that the optimizer uses: averaged over processes, summed over
     accumulated iterations, clipped if the config says so, without AMP's scale. Parts
@@ -163,8 +170,17 @@ def _head_statistics(head: nn.Module) -> dict[str, float]:
 
 def _cosine_statistics(embeddings: Tensor) -> Iterator[tuple[str, float]]:
     """Mean and maximum of the cosines of different rows; embeddings (C, d)."""
-    cosines = embeddings @ embeddings.T  # (C, C)
-    different = ~torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
-    cosines = cosines[different]
-    yield "class_cosine_mean", float(cosines.mean())
+    num_classes = len(embeddings)
+    # The squared norm of the sum holds every pair twice, and every row with itself.
+    pairs = embeddings.sum(0).norm().square() - embeddings.norm().square()
+    yield "class_cosine_mean", float(pairs) / (num_classes * (num_classes - 1))
+    compared = embeddings[_evenly_spread(num_classes, _MOST_COMPARED)]
+    cosines = (compared @ compared.T).fill_diagonal_(-torch.inf)
     yield "class_cosine_max", float(cosines.max())
+
+
+def _evenly_spread(length: int, number: int) -> Tensor:
+    """At most so many indices of a list, from the first to the last one."""
+    if length <= number:
+        return torch.arange(length)
+    return torch.arange(number) * (length - 1) // (number - 1)

@@ -3,9 +3,10 @@
 import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
-from torch import Tensor
+from open_clip.utils import to_2tuple
+from torch import Tensor, nn
 
-from ..adapters.base import transformer_blocks
+from ..adapters.base import tower_name, transformer_blocks
 from ..clip import clip_name, load_clip
 from ..identity import LoadsFrozenWeights
 from ..vision_transformer import spare_training_work
@@ -38,6 +39,10 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         cache_dir (str, optional): Likewise.
         init_cfg (dict, optional): MMEngine's initialisation config.
 
+    Raises:
+        ValueError: ``adapter`` is another string; or, when called, the images have
+            another size than a ViT or an attention-pooled ResNet is made for.
+
     Examples:
         >>> backbone = CLIPBackbone('ViT-B-32', adapter=dict(
         ...     type='AdaptFormer', bottleneck_dim=4))
@@ -69,6 +74,7 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             raise ValueError(
                 f"adapter must be 'auto', a config dict or a list, got {adapter!r}."
             )
+        self._fixed_size = _fixed_image_size(self.visual)
         self._inserted = []
         for config in [adapter] if isinstance(adapter, dict) else adapter or []:
             self._inserted += MODELS.build(config).attach(self.visual, num_classes)
@@ -106,7 +112,35 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
 
         Returns:
             One tensor: features in the joint space, (B, d), not normalised.
+
+        Raises:
+            ValueError: The tower is made for another image size.
         """
+        self._check_size(x)
         features = self.visual(x.contiguous(memory_format=self.memory_format))
         # Towers of CoCa models return their tokens as well.
         return (features[0] if isinstance(features, tuple) else features,)
+
+    def _check_size(self, images: Tensor) -> None:
+        size, expected = tuple(images.shape[-2:]), self._fixed_size
+        if expected is None or size == expected:
+            return
+        raise ValueError(
+            f"The image tower {tower_name(self.visual)} takes images of "
+            f"{expected[0]} x {expected[1]} pixels (height x width), got {size[0]} x "
+            f"{size[1]}: add a crop of that size (CenterCrop or FixedCrop with "
+            f"crop_size={expected}) to the pipeline ahead of PackInputs, or use a CLIP "
+            "whose tower is a CNN of timm's."
+        )
+
+
+def _fixed_image_size(visual: nn.Module) -> tuple[int, int] | None:
+    """Height and width that position embeddings bind a tower to; None if none do."""
+    trunk = getattr(visual, "trunk", None)
+    if trunk is None:  # open_clip's own ViT and ResNet
+        return to_2tuple(visual.image_size)
+    # timm's towers for images of any size have no such embedding, or adapt it.
+    patches = getattr(trunk, "patch_embed", None)
+    if getattr(patches, "strict_img_size", False):
+        return to_2tuple(patches.img_size)
+    return None

@@ -1,9 +1,13 @@
 """Test-time ensembling of several views."""
 
+from collections.abc import Callable, Iterator
+
 import torch
 from mmengine.model import BaseTTAModel
+from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -12,6 +16,9 @@ class TestTimeEnsemble(BaseTTAModel):
 
     The views come from MMCV's ``TestTimeAug`` in ``tta_pipeline``: five crops in
     ``configs/_base_/datasets/common.py``, or flips and scales of one's choosing.
+    Images of equal shape are run together and none is padded to another, so that
+    views may keep the aspect ratio and an image's scores do not depend, beyond
+    rounding, on the rest of its batch.
 
     Source: CAPNET aggregates predictions of perturbed copies; five crops and
     the mean of logits follow LIFT (Shi et al., ICML 2024).
@@ -20,14 +27,14 @@ class TestTimeEnsemble(BaseTTAModel):
         module (dict): The model.
         average (str): ``'logits'`` or ``'probabilities'`` (as MMPretrain's
             ``AverageClsScoreTTA``). Defaults to ``'logits'``.
-        max_batch_size (int): Views of the same size are run together as long as they
-            are at most so many images; the images of one view always are. 1: one
-            view after the other. Defaults to 256.
+        max_batch_size (int): At most so many images, of all views, are run together.
+            Defaults to 256.
         **kwargs: Other arguments of :class:`BaseTTAModel`.
 
     Raises:
-        ValueError: For another ``average``, a ``max_batch_size`` below 1, or when the
-            head gives no ``pred_logits`` to average.
+        ValueError: For another ``average``, a ``max_batch_size`` below 1, a head that
+            gives no ``pred_logits`` to average, or ``average='probabilities'`` with a
+            head that is neither a ``ClsHead`` nor a ``MultiLabelClsHead``.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of the name
@@ -50,6 +57,8 @@ class TestTimeEnsemble(BaseTTAModel):
         super().__init__(module, **kwargs)
         self.average = average
         self.max_batch_size = max_batch_size
+        if average == "probabilities":
+            self._logits_of = _inverse(getattr(self.module, "head", None))
 
     def test_step(self, data: dict) -> list[DataSample]:
         """Predict every view and merge.
@@ -63,33 +72,29 @@ class TestTimeEnsemble(BaseTTAModel):
         """
         if not isinstance(data, dict):
             return super().test_step(data)
-        predictions: list = [None] * len(data["inputs"])
-        for together in self._batches(data["inputs"]):
+        views = data["inputs"]
+        predictions: list[list] = [[None] * len(views) for _ in views[0]]
+        for together in self._batches(views):
             results = self.module.test_step(
                 {
-                    key: [item for index in together for item in views[index]]
-                    for key, views in data.items()
+                    key: [items[view][image] for view, image in together]
+                    for key, items in data.items()
                 }
             )
-            size = len(results) // len(together)
-            for place, index in enumerate(together):
-                predictions[index] = results[place * size : (place + 1) * size]
-        return self.merge_preds(list(zip(*predictions, strict=True)))
+            for (view, image), result in zip(together, results, strict=True):
+                predictions[image][view] = result
+        return self.merge_preds(predictions)
 
-    def _batches(self, views: list) -> list[list[int]]:
-        """Indices of the views that are run together."""
-        # The preprocessor pads a batch to its largest image: views that are run
-        # together must pad each other's images to the size they had alone.
-        groups: dict[tuple, list[int]] = {}
-        for index, images in enumerate(views):
-            shapes = tuple(tuple(image.shape) for image in images)
-            groups.setdefault(shapes, []).append(index)
-        batches = []
-        for shapes, members in groups.items():
-            number = max(1, self.max_batch_size // len(shapes))
-            starts = range(0, len(members), number)
-            batches += [members[start : start + number] for start in starts]
-        return batches
+    def _batches(self, views: list) -> Iterator[list[tuple[int, int]]]:
+        """Indices (view, image) of what is run together."""
+        # The preprocessor would pad images to the largest of their batch.
+        shapes: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+        for view, images in enumerate(views):
+            for index, image in enumerate(images):
+                shapes.setdefault(tuple(image.shape), []).append((view, index))
+        for members in shapes.values():
+            for start in range(0, len(members), self.max_batch_size):
+                yield members[start : start + self.max_batch_size]
 
     def merge_preds(
         self, data_samples_list: list[list[DataSample]]
@@ -105,7 +110,7 @@ class TestTimeEnsemble(BaseTTAModel):
         """
         merged = [views[0].new() for views in data_samples_list]
         if self.average == "probabilities":
-            logits = torch.logit(_mean(data_samples_list, "pred_score"))
+            logits = self._logits_of(_mean(data_samples_list, "pred_score"))
         elif "pred_logits" in merged[0]:
             logits = _mean(data_samples_list, "pred_logits")
         else:
@@ -116,7 +121,20 @@ class TestTimeEnsemble(BaseTTAModel):
         return self.module.head._get_predictions(logits, merged)
 
 
-def _mean(data_samples_list: list[list[DataSample]], name: str) -> torch.Tensor:
+def _mean(data_samples_list: list[list[DataSample]], name: str) -> Tensor:
     """Average a field over the views of each image, (B, C)."""
     values = [[view.get(name) for view in views] for views in data_samples_list]
     return torch.stack([torch.stack(views) for views in values]).mean(1)
+
+
+def _inverse(head: nn.Module | None) -> Callable[[Tensor], Tensor]:
+    """What turns a head's scores into logits that it gives the same scores for."""
+    if isinstance(head, MultiLabelClsHead):
+        return torch.logit
+    if isinstance(head, ClsHead):  # softmax of the logarithms of what sums up to 1
+        return torch.log
+    raise ValueError(
+        "average='probabilities' needs a head whose scores are a sigmoid "
+        "(MultiLabelClsHead) or a softmax (ClsHead), or built on one of these, got "
+        f"{type(head).__name__}: set average='logits' if the head gives pred_logits."
+    )

@@ -44,7 +44,6 @@ val_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='LongTailMAP')
