@@ -21,6 +21,46 @@ def unwrap_datasets(dataset) -> list:
     return [dataset]
 
 
+def image_labels(dataset, needed_by: str) -> list[Sequence[int]]:
+    """Labels of every image that a data set yields.
+
+    Args:
+        dataset (Dataset): With ``get_cat_ids(index)``, as MMPretrain's; or a wrapper of
+            such: MMEngine's, MMPretrain's ``KFoldDataset``, PyTorch's ``Subset``, or
+            any with ``dataset`` and ``indices``.
+        needed_by: Who needs the labels, for the message.
+
+    Returns:
+        list[Sequence[int]]: Known positives of each image, in the order of indices.
+
+    Raises:
+        ValueError: The data set cannot tell them.
+    """
+    if hasattr(dataset, "get_cat_ids"):  # ClassBalancedDataset has it too
+        try:
+            return [dataset.get_cat_ids(index) for index in range(len(dataset))]
+        except NotImplementedError as error:  # MMEngine's BaseDataset has the name only
+            raise _no_labels_error(dataset, needed_by) from error
+    if hasattr(dataset, "datasets"):  # ConcatDataset
+        parts = [image_labels(part, needed_by) for part in dataset.datasets]
+        return [labels for part in parts for labels in part]
+    if hasattr(dataset, "dataset") and hasattr(dataset, "times"):  # RepeatDataset
+        return image_labels(dataset.dataset, needed_by) * dataset.times
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # Subset
+        labels = image_labels(dataset.dataset, needed_by)
+        return [labels[index] for index in dataset.indices]
+    raise _no_labels_error(dataset, needed_by)
+
+
+def _no_labels_error(dataset, needed_by: str) -> ValueError:
+    return ValueError(
+        f"{needed_by} needs to know the classes of each image, and "
+        f"{type(dataset).__name__} has no get_cat_ids(index) that tells them: use "
+        "ImageListDataset or another of MMPretrain's data sets (MMEngine's wrappers "
+        "and Subset may be around it)."
+    )
+
+
 def class_statistics(dataset, needed_by: str) -> tuple[tuple[int, ...], int]:
     """Class counts and number of the training images.
 
@@ -42,9 +82,8 @@ def class_statistics(dataset, needed_by: str) -> tuple[tuple[int, ...], int]:
         return _added(dataset.datasets, needed_by)
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         counts, _ = class_statistics(dataset.dataset, needed_by)
-        number = Counter(
-            label for i in dataset.indices for label in dataset.dataset.get_cat_ids(i)
-        )
+        labels = image_labels(dataset, needed_by)
+        number = Counter(label for of_image in labels for label in set(of_image))
         return tuple(number[label] for label in range(len(counts))), len(dataset)
     if hasattr(dataset, "dataset"):
         return class_statistics(dataset.dataset, needed_by)

@@ -8,6 +8,8 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
+from ..wrappers import image_labels
+
 
 @DATA_SAMPLERS.register_module()
 class ClassAwareSampler(Sampler):
@@ -74,7 +76,9 @@ class ClassAwareSampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
 
-        self.class_images = _images_of_classes(_labels(dataset))
+        self.class_images = _images_of_classes(
+            image_labels(dataset, "ClassAwareSampler")
+        )
         if not self.class_images:
             raise ValueError(
                 "No image of the training data set has a label, so there is no class "
@@ -130,30 +134,3 @@ def _images_of_classes(labels: Sequence[Sequence[int]]) -> list[np.ndarray]:
         for label in set(image_labels):
             images.setdefault(int(label), []).append(index)
     return [np.array(images[label]) for label in sorted(images)]
-
-
-def _labels(dataset) -> list[Sequence[int]]:
-    """Labels of every image, through wrappers."""
-    if hasattr(dataset, "get_cat_ids"):  # ClassBalancedDataset has it too
-        try:
-            return [dataset.get_cat_ids(index) for index in range(len(dataset))]
-        except NotImplementedError as error:  # MMEngine's BaseDataset has the name only
-            raise _no_classes_error(dataset) from error
-    if hasattr(dataset, "datasets"):  # ConcatDataset
-        return [labels for part in dataset.datasets for labels in _labels(part)]
-    if hasattr(dataset, "dataset") and hasattr(dataset, "times"):  # RepeatDataset
-        return _labels(dataset.dataset) * dataset.times
-    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # Subset
-        labels = _labels(dataset.dataset)
-        return [labels[index] for index in dataset.indices]
-    raise _no_classes_error(dataset)
-
-
-def _no_classes_error(dataset) -> ValueError:
-    return ValueError(
-        f"ClassAwareSampler needs to know the classes of each image, and "
-        f"{type(dataset).__name__} has no get_cat_ids(index) that tells them: use "
-        "ImageListDataset or another of MMPretrain's data sets (MMEngine's wrappers "
-        "and Subset may be around it), or sampler=dict(type='DefaultSampler', "
-        "shuffle=True)."
-    )
