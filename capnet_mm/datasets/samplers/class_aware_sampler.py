@@ -130,7 +130,7 @@ def _cycle(items: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarr
 def _images_of_classes(labels: Sequence[Sequence[int]]) -> list[np.ndarray]:
     """Indices of the images of every class that has some, by class."""
     images: dict[int, list[int]] = {}
-    for index, image_labels in enumerate(labels):
-        for label in set(image_labels):
+    for index, of_image in enumerate(labels):
+        for label in set(of_image):
             images.setdefault(int(label), []).append(index)
     return [np.array(images[label]) for label in sorted(images)]
