@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
-from capnet_mm.apis import apply_tta
+from capnet_mm.cli import apply_tta
 from capnet_mm.datasets import COCOLT, NUSWIDE, VOCLT, ShapesLT
 from capnet_mm.datasets.list_files import read_image_list, write_image_list
 

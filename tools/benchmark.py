@@ -14,8 +14,7 @@ if importlib.util.find_spec("capnet_mm") is None:  # not installed
 
 import torch  # noqa: E402
 
-from capnet_mm import compat  # noqa: E402
-from capnet_mm.benchmarks import (  # noqa: E402
+from benchmarks import (  # noqa: E402
     data,
     gpu_use,
     many_classes,
@@ -24,7 +23,8 @@ from capnet_mm.benchmarks import (  # noqa: E402
     text_branch,
     train_step,
 )
-from capnet_mm.benchmarks.measure import to_markdown, write_json  # noqa: E402
+from benchmarks.measure import to_markdown, write_json  # noqa: E402
+from capnet_mm import cli  # noqa: E402
 
 BENCHMARKS = {
     "text-branch": text_branch,
@@ -75,7 +75,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure, print the table, write the file."""
     args = parse_args()
-    compat.keep_freed_memory()  # as the tools that train and test
+    cli.keep_freed_memory()  # as the tools that train and test
     rows = BENCHMARKS[args.name].run(args)
     print(to_markdown(rows))
     if args.out:

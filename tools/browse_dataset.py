@@ -18,15 +18,15 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import set_random_seed  # noqa: E402
 from mmpretrain.registry import DATASETS  # noqa: E402
 
-from capnet_mm import apis  # noqa: E402
-from capnet_mm.apis import browse  # noqa: E402
+from capnet_mm import cli  # noqa: E402
 from capnet_mm.engine.unwrap import unwrap_datasets  # noqa: E402
+from capnet_mm.visualization import training_set  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    apis.add_common_arguments(parser)
+    cli.add_common_arguments(parser)
     parser.add_argument("--images", type=int, default=8, help="rows of the sheet")
     parser.add_argument("--views", type=int, default=5, help="augmentations of each")
     parser.add_argument("--seed", type=int, default=0, help="of images and views")
@@ -40,7 +40,7 @@ def main() -> None:
         raise ValueError(
             f"--images {args.images} --views {args.views}: both must be at least 1."
         )
-    cfg = apis.read_config(args)
+    cfg = cli.read_config(args)
     if cfg.get("train_dataloader") is None:
         raise ValueError(
             f"The config {args.config} has no training data to show (its "
@@ -59,9 +59,9 @@ def main() -> None:
     set_random_seed(args.seed)
     count = min(args.images, len(dataset))
     indices = sorted(random.sample(range(len(dataset)), count))
-    browse.sample_sheet(dataset, indices, args.views, folder / "samples.png")
-    browse.count_plot(dataset.metainfo, folder / "class_counts.png")
-    browse.cooccurrence_map(dataset, folder / "cooccurrence.png")
+    training_set.sample_sheet(dataset, indices, args.views, folder / "samples.png")
+    training_set.count_plot(dataset.metainfo, folder / "class_counts.png")
+    training_set.cooccurrence_map(dataset, folder / "cooccurrence.png")
     for name in ("samples", "class_counts", "cooccurrence"):
         print(f"written: {folder / name}.png")
 

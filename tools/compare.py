@@ -14,8 +14,8 @@ from pathlib import Path
 if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from capnet_mm import apis  # noqa: E402
-from capnet_mm.apis import compare, comparison_report  # noqa: E402
+from capnet_mm import cli  # noqa: E402
+from capnet_mm.comparison import runs, table  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="delete and repeat the runs whose config has changed since",
     )
-    apis.add_data_arguments(parser)
+    cli.add_data_arguments(parser)
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -76,30 +76,30 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Compare."""
     args = parse_args()
-    runs = compare.plan_runs(
+    planned = runs.plan_runs(
         args.configs,
         args.tta,
         args.seeds,
         args.work_dir,
-        apis.data_arguments(args),
+        cli.data_arguments(args),
         args.cfg_options,
     )
-    compare.check_runs(runs, args.restart)
+    runs.check_runs(planned, args.restart)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        for number, run in enumerate(runs, start=1):
-            print(f"[{number}/{len(runs)}] ", end="")
-            compare.complete_run(run, Path(__file__).parent)
+        for number, run in enumerate(planned, start=1):
+            print(f"[{number}/{len(planned)}] ", end="")
+            runs.complete_run(run, Path(__file__).parent)
     except RuntimeError as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
 
-    rows = comparison_report.read_rows(runs)
+    rows = table.read_rows(planned)
     command = shlex.join(["python", *sys.argv])
-    comparison_report.write_comparison(args.work_dir, rows, command, args.pictures)
-    comparison_report.print_table(rows)
+    table.write_comparison(args.work_dir, rows, command, args.pictures)
+    table.print_table(rows)
     report = Path(args.work_dir, "report.html").resolve()
     print(f"The report, to be opened in a browser: {report.as_uri()}")
 

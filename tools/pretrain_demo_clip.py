@@ -201,7 +201,7 @@ def save(model: open_clip.CLIP, folder: Path) -> None:
     """Write a folder in open_clip's format, in half precision.
 
     The token table has only the rows that captions use, which
-    :func:`capnet_mm.models.clip.load_clip` understands.
+    :func:`capnet_mm.models.towers.loading.load_clip` understands.
     """
     state = {k: v.detach().cpu().half() for k, v in model.state_dict().items()}
     state["token_embedding.rows"] = used_tokens()

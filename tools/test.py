@@ -13,13 +13,13 @@ import mmengine  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
 
-from capnet_mm import apis, compat  # noqa: E402
+from capnet_mm import cli  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Test (and evaluate) a model")
-    apis.add_common_arguments(parser)
+    cli.add_common_arguments(parser)
     parser.add_argument(
         "checkpoint",
         nargs="?",
@@ -66,26 +66,26 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Test."""
     args = parse_args()
-    cfg = apis.read_config(args)
+    cfg = cli.read_config(args)
     if cfg.get("test_dataloader") is None:
         raise ValueError(f"The config {args.config} has no test_dataloader.")
     cfg.resume = False
     if args.checkpoint is not None:
         cfg.load_from = args.checkpoint
     if cfg.get("load_from"):
-        cfg.load_from = apis.check_checkpoint(cfg.load_from)
+        cfg.load_from = cli.check_checkpoint(cfg.load_from)
     if args.amp:
         cfg.test_cfg.fp16 = True
-    apis.apply_visualization(
+    cli.apply_visualization(
         cfg, args.show, args.show_dir, args.interval, args.wait_time
     )
     if args.tta:
-        apis.apply_tta(cfg)
-    apis.complete_dataloaders(cfg, args.no_pin_memory)
-    compat.keep_freed_memory()
-    compat.init_cpu_distributed(cfg)
+        cli.apply_tta(cfg)
+    cli.complete_dataloaders(cfg, args.no_pin_memory)
+    cli.keep_freed_memory()
+    cli.init_cpu_distributed(cfg)
 
-    runner = apis.build_runner(cfg)
+    runner = cli.build_runner(cfg)
     if not cfg.get("load_from"):
         runner.logger.warning("No checkpoint given: testing the model as configured.")
     if args.out and args.out_item != "metrics":
@@ -93,7 +93,7 @@ def main() -> None:
     metrics = runner.test()
     if args.out_item == "metrics" and is_main_process():
         mmengine.dump(metrics, args.out)
-    compat.leave_cpu_distributed(cfg)
+    cli.leave_cpu_distributed(cfg)
 
 
 if __name__ == "__main__":

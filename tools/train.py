@@ -9,13 +9,13 @@ from pathlib import Path
 if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from capnet_mm import apis, compat  # noqa: E402
+from capnet_mm import cli  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train a model")
-    apis.add_common_arguments(parser)
+    cli.add_common_arguments(parser)
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = apis.read_config(args)
+    cfg = cli.read_config(args)
     if cfg.get("train_cfg") is None:
         raise ValueError(
             f"The config {args.config} has nothing to train (its train_cfg is None): "
@@ -54,7 +54,7 @@ def main() -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        apis.apply_amp(cfg)
+        cli.apply_amp(cfg)
     if args.auto_scale_lr:
         if cfg.get("auto_scale_lr") is None:
             raise ValueError(
@@ -62,12 +62,12 @@ def main() -> None:
                 f"config {args.config}: the batch size that its lr is meant for."
             )
         cfg.auto_scale_lr.enable = True
-    apis.complete_dataloaders(cfg, args.no_pin_memory, args.no_persistent_workers)
-    apis.apply_resume(cfg, args.resume)
-    compat.keep_freed_memory()
-    compat.init_cpu_distributed(cfg)
-    apis.build_runner(cfg).train()
-    compat.leave_cpu_distributed(cfg)
+    cli.complete_dataloaders(cfg, args.no_pin_memory, args.no_persistent_workers)
+    cli.apply_resume(cfg, args.resume)
+    cli.keep_freed_memory()
+    cli.init_cpu_distributed(cfg)
+    cli.build_runner(cfg).train()
+    cli.leave_cpu_distributed(cfg)
 
 
 if __name__ == "__main__":

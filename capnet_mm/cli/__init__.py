@@ -12,6 +12,7 @@ from .config import (
     data_arguments,
     read_config,
 )
+from .cpu import init_cpu_distributed, keep_freed_memory, leave_cpu_distributed
 from .runner import build_runner
 
 __all__ = [
@@ -25,5 +26,8 @@ __all__ = [
     "check_checkpoint",
     "complete_dataloaders",
     "data_arguments",
+    "init_cpu_distributed",
+    "keep_freed_memory",
+    "leave_cpu_distributed",
     "read_config",
 ]

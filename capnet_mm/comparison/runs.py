@@ -18,10 +18,9 @@ from pathlib import Path
 
 import torch
 
-from capnet_mm.datasets.list_files import replace_files
-
-from .checkpoint import check_checkpoint
-from .config import add_common_arguments, read_config
+from capnet_mm.cli.checkpoint import check_checkpoint
+from capnet_mm.cli.config import add_common_arguments, read_config
+from capnet_mm.fileio import replace_files
 
 RECORD = "run.json"
 # What the outcome of a run does not depend on.
@@ -81,7 +80,7 @@ def plan_runs(
         seeds: Each config is trained with the seeds 0 to ``seeds`` - 1; one without
             training is run once.
         work_dir: Folder for all runs.
-        flags: Flags that :func:`~capnet_mm.apis.add_data_arguments` knows.
+        flags: Flags that :func:`~capnet_mm.cli.add_data_arguments` knows.
         options: Of ``--cfg-options``.
 
     Returns:

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 
 import capnet_mm
-from capnet_mm.datasets.list_files import replace_files
+from capnet_mm.fileio import replace_files
 from capnet_mm.visualization.page import Picture, Section, Strong, Table, write_page
 
-from .compare import Run, last_checkpoint, read_record
+from .runs import Run, last_checkpoint, read_record
 
 COLUMNS = dict(
     total="multi-label/mAP",

@@ -8,15 +8,15 @@ written with a question mark, ``a.jpg 3 ?7``.
 """
 
 import json
-import os
 import posixpath
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.fileio import exists, get_text
 from mmengine.logging import print_log
+
+from capnet_mm.fileio import replace_files
 
 from .class_order import class_positions
 
@@ -140,37 +140,6 @@ def write_image_list(
     else:
         text = "\n".join(_text_line(image) for image in images)
     replace_files({path: (text + "\n").encode()})
-
-
-def replace_files(contents: dict[Path, bytes]) -> None:
-    """Write files whole: all beside their places first, then all are renamed.
-
-    What can be read under a file's name is the old file or the whole new one, also
-    when writing fails half-way.
-
-    Args:
-        contents (dict[Path, bytes]): What to write where.
-    """
-    complete: list[tuple[str, Path]] = []
-    try:
-        for path, content in contents.items():
-            handle, name = tempfile.mkstemp(
-                prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-            )
-            complete.append((name, path))
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp's file is its owner's alone; others may read an ordinary one.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-        for name, path in complete:
-            os.replace(name, path)
-    finally:
-        for name, _ in complete:
-            Path(name).unlink(missing_ok=True)
 
 
 def _text_line(image: dict) -> str:

@@ -10,15 +10,15 @@ from open_clip.transformer import TextTransformer, Transformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .clip import clip_name, load_clip
 from .identity import LoadsFrozenWeights
-from .residual_block import (
+from .towers.causal_block import (
     KeysAndValues,
     block_at,
     causal_block,
     is_plain_block,
     keys_and_values,
 )
+from .towers.loading import clip_name, load_clip
 
 # What one more bucket costs in itself, in tokens that could be encoded meanwhile:
 # small matrix products, and on a GPU the launch of some 1,000 kernels.
@@ -75,7 +75,7 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
     open_clip's to rounding, and so is the gradient.
 
     Args:
-        model (str): See :func:`capnet_mm.models.clip.load_clip`.
+        model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
         pretrained (str, optional): Likewise.
         quick_gelu (bool, optional): Likewise.
         cache_dir (str, optional): Likewise.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from capnet_mm.datasets.list_files import replace_files
+from capnet_mm.fileio import replace_files
 
 from .theme import THEMES, Theme
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from capnet_mm.datasets.list_files import replace_files
+from capnet_mm.fileio import replace_files
 from capnet_mm.visualization import GROUP_COLORS, render_png
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
-from capnet_mm.benchmarks import (
+from benchmarks import (
     gpu_use,
     many_classes,
     metric,
@@ -19,12 +19,12 @@ from capnet_mm.benchmarks import (
     text_branch,
     train_step,
 )
-from capnet_mm.benchmarks.cases import class_names
-from capnet_mm.benchmarks.usual_way import (
+from benchmarks.baselines import (
     FullLengthTextEncoder,
     everything_in_autograd,
     restore_layers,
 )
+from benchmarks.cases import class_names
 from capnet_mm.datasets import pareto_counts
 from capnet_mm.engine.hooks import statistics_hook
 from capnet_mm.models import CLIPBackbone

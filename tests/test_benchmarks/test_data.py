@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from capnet_mm.benchmarks import data
+from benchmarks import data
 
 CONFIG = """
 train_pipeline = [

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from capnet_mm.benchmarks.measure import (
+from benchmarks.measure import (
     Row,
     Timing,
     count_flops,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from capnet_mm.benchmarks.measure import peak_memory
+from benchmarks.measure import peak_memory
 from capnet_mm.engine import CAPNETStatisticsHook
 from capnet_mm.engine.hooks.statistics_hook import _head_statistics
 

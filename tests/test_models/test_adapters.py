@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from capnet_mm.models import CLIPBackbone
-from capnet_mm.models.adapters import Adapter
-from capnet_mm.models.adapters.adapt_former import AdaptFormerLayer
+from capnet_mm.models.peft import Adapter
+from capnet_mm.models.peft.adapt_former import AdaptFormerLayer
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 ALL_ADAPTERS = [

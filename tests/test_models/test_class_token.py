@@ -7,7 +7,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
 from capnet_mm.models import CLIPBackbone
-from capnet_mm.models.vision_transformer import (
+from capnet_mm.models.towers.class_token import (
     ClassTokenBlock,
     PackedSelfAttention,
     spare_training_work,

@@ -5,7 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
-from capnet_mm.models.adapters.adapt_former import AdaptFormerLayer
+from capnet_mm.models.peft.adapt_former import AdaptFormerLayer
 
 NAMES = ["dog", "cat", "tv"]
 BCE = dict(type="CrossEntropyLoss", use_sigmoid=True)

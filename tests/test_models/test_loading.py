@@ -10,7 +10,7 @@ from conftest import write_clip
 from safetensors.torch import load_file, save_file
 
 from capnet_mm.models import CLIPBackbone
-from capnet_mm.models.clip import load_clip
+from capnet_mm.models.towers.loading import load_clip
 
 
 def test_unknown_model_is_refused_with_close_names():

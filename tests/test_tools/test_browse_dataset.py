@@ -3,7 +3,7 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
-from capnet_mm.apis.browse import cooccurrence
+from capnet_mm.visualization.training_set import cooccurrence
 
 
 def test_cooccurrence_is_the_share_of_a_classes_images_with_the_other():

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from capnet_mm.apis import compare, comparison_report
+from capnet_mm.comparison import runs as compare
+from capnet_mm.comparison import table
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 UNTRAINED = "train_dataloader = train_cfg = optim_wrapper = None\n"
@@ -152,7 +153,7 @@ def test_tools_get_the_flags_and_the_last_checkpoint(plan, config, fake_tools):
     assert test[:3] == tta[:3] == ["test", config, checkpoint]
     assert test[-len(tail) :] == tta[-len(tail) :] == tail
     assert ("--tta" in test, "--tta" in tta) == (False, True)
-    rows = comparison_report.read_rows([run])
+    rows = table.read_rows([run])
     assert [(row.label, row.values["total"]) for row in rows] == [
         ("tiny", (50.0,)),
         ("tiny + TTE", (60.0,)),
@@ -348,14 +349,14 @@ def make_rows(plan, leaf, values):
             medium=tuple(totals),
             tail=tuple(total / 2 for total in totals),
         )
-        rows.append(comparison_report.Row(f"row {index}", False, tuple(runs), columns))
+        rows.append(table.Row(f"row {index}", False, tuple(runs), columns))
     return rows
 
 
 def test_cells_are_mean_and_sample_deviation_and_the_best_are_bold(plan, leaf):
     totals = [40.0, 50.0, 63.0]
     rows = make_rows(plan, leaf, [totals, [51.01], [50.96]])
-    lines = comparison_report.markdown(rows).splitlines()
+    lines = table.markdown(rows).splitlines()
     mean, std = statistics.mean(totals), statistics.stdev(totals)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:5]]
     assert cells[0] == [
@@ -368,9 +369,9 @@ def test_cells_are_mean_and_sample_deviation_and_the_best_are_bold(plan, leaf):
     # To the digit that is shown all three are 51.0; half of them are 25.5.
     assert cells[1] == ["row 1", "**51.0**", "–", "**51.0**", "**25.5**"]
     assert cells[2] == ["row 2", "**51.0**", "–", "**51.0**", "**25.5**"]
-    assert comparison_report.best_rows(rows, "head") == set()
+    assert table.best_rows(rows, "head") == set()
     worse = make_rows(plan, leaf, [[10.0], [20.0]])
-    assert comparison_report.best_rows(worse, "tail") == {1}
+    assert table.best_rows(worse, "tail") == {1}
 
 
 def test_the_page_shows_the_table_and_the_pictures_of_the_chosen_config(
@@ -391,10 +392,10 @@ def test_the_page_shows_the_table_and_the_pictures_of_the_chosen_config(
                 image.save(report / f"per_class_ap{theme}.png")
             (report / "report.json").write_text(json.dumps(dict(classes=classes)))
 
-    rows = comparison_report.read_rows(runs)
-    chosen, _ = comparison_report.choose_report(rows, None)
+    rows = table.read_rows(runs)
+    chosen, _ = table.choose_report(rows, None)
     assert chosen.label == "<second>"  # the last one that has pictures
-    comparison_report.write_comparison(tmp_path, rows, "the command", config)
+    table.write_comparison(tmp_path, rows, "the command", config)
     page = (tmp_path / "report.html").read_text()
     assert "A closer look at tiny" in page
     assert "1 head, 0 medium, 2 tail" in page
@@ -403,7 +404,7 @@ def test_the_page_shows_the_table_and_the_pictures_of_the_chosen_config(
     assert "<strong>20.0</strong>" in page
     assert "the command" in page
     with pytest.raises(ValueError, match="--pictures .*third.py"):
-        comparison_report.write_comparison(tmp_path, rows, "", runs[2].config)
+        table.write_comparison(tmp_path, rows, "", runs[2].config)
 
 
 def test_scores_without_map_are_refused(plan):
@@ -411,4 +412,4 @@ def test_scores_without_map_are_refused(plan):
     run.folder.mkdir(parents=True)
     run.metrics_file(tta=False).write_text('{"accuracy/top1": 1.0}')
     with pytest.raises(ValueError, match="LongTailMAP"):
-        comparison_report.read_rows([run])
+        table.read_rows([run])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from capnet_mm import apis
+from capnet_mm import cli
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -22,8 +22,8 @@ def read(monkeypatch):
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
         parser = argparse.ArgumentParser()
-        apis.add_common_arguments(parser)
-        return apis.read_config(parser.parse_args(command))
+        cli.add_common_arguments(parser)
+        return cli.read_config(parser.parse_args(command))
 
     return read
 
@@ -83,54 +83,54 @@ def loaders(**kwargs):
 def test_memory_is_pinned_with_cuda_only(monkeypatch, cuda):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     cfg = loaders(num_workers=2)
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.train_dataloader.pin_memory is cfg.test_dataloader.pin_memory is cuda
     cfg = loaders(num_workers=2, pin_memory=True)
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.train_dataloader.pin_memory is True
-    apis.complete_dataloaders(cfg, no_pin_memory=True)
+    cli.complete_dataloaders(cfg, no_pin_memory=True)
     assert cfg.train_dataloader.pin_memory is False
 
 
 def test_workers_persist_except_in_training_where_none_are_or_when_told_not_to():
     cfg = loaders(num_workers=2)
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.train_dataloader.persistent_workers is False
     assert cfg.val_dataloader.persistent_workers is True
-    apis.complete_dataloaders(cfg, no_persistent_workers=True)
+    cli.complete_dataloaders(cfg, no_persistent_workers=True)
     assert cfg.val_dataloader.persistent_workers is False
 
     cfg = loaders(num_workers=2, persistent_workers=True)
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.train_dataloader.persistent_workers is True
     cfg = loaders(num_workers=0, persistent_workers=True)
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.train_dataloader.persistent_workers is False
 
 
 def test_a_config_without_validation_has_no_validation_loader():
     cfg = Config(dict(train_dataloader=dict(num_workers=0), val_dataloader=None))
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.val_dataloader is None
     assert cfg.train_dataloader.collate_fn == dict(type="default_collate")
 
 
 def test_amp_without_accelerator_is_refused(monkeypatch):
-    from capnet_mm.apis import config
+    from capnet_mm.cli import config
 
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type="SGD"))))
     monkeypatch.setattr(config, "get_device", lambda: "cpu")
     with pytest.raises(ValueError, match="--amp needs an accelerator"):
-        apis.apply_amp(cfg)
+        cli.apply_amp(cfg)
     monkeypatch.setattr(config, "get_device", lambda: "cuda")
-    apis.apply_amp(cfg)
+    cli.apply_amp(cfg)
     assert cfg.optim_wrapper.type == "AmpOptimWrapper"
     assert cfg.optim_wrapper.loss_scale == "dynamic"
 
 
 def test_tta_without_a_description_in_the_config_is_refused():
     with pytest.raises(ValueError, match="needs tta_model and tta_pipeline"):
-        apis.apply_tta(Config(dict(model=dict())))
+        cli.apply_tta(Config(dict(model=dict())))
 
 
 def test_tta_wraps_the_model_and_changes_the_innermost_pipeline():
@@ -144,35 +144,35 @@ def test_tta_wraps_the_model_and_changes_the_innermost_pipeline():
             ),
         )
     )
-    apis.apply_tta(cfg)
+    cli.apply_tta(cfg)
     assert cfg.model == dict(type="Ensemble", module=dict(type="Model"))
     assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type="Views")]
-    apis.complete_dataloaders(cfg)
+    cli.complete_dataloaders(cfg)
     assert cfg.test_dataloader.collate_fn == dict(type="pseudo_collate")
     cfg.test_dataloader.collate_fn = dict(type="default_collate")
-    apis.apply_tta(cfg)
+    cli.apply_tta(cfg)
     assert cfg.test_dataloader.collate_fn == dict(type="default_collate")
 
 
 def test_drawing_needs_a_hook_and_switches_it_on():
     cfg = Config(dict(default_hooks=dict(visualization=dict(type="V", enable=False))))
-    apis.apply_visualization(cfg, False, None, 1, 2.0)
+    cli.apply_visualization(cfg, False, None, 1, 2.0)
     assert cfg.default_hooks.visualization.enable is False
-    apis.apply_visualization(cfg, False, "drawn", 5, 2.0)
+    cli.apply_visualization(cfg, False, "drawn", 5, 2.0)
     hook = cfg.default_hooks.visualization
     assert (hook.enable, hook.out_dir, hook.interval) == (True, "drawn", 5)
     with pytest.raises(ValueError, match="VisualizationHook"):
-        apis.apply_visualization(Config(dict()), True, None, 1, 2.0)
+        cli.apply_visualization(Config(dict()), True, None, 1, 2.0)
 
 
 def test_resuming_takes_the_given_checkpoint_else_the_latest(tmp_path):
     checkpoint = tmp_path / "epoch_1.pth"
     torch.save(dict(state_dict={}), checkpoint)
     cfg = Config(dict(work_dir=str(tmp_path), load_from="pretrained.pth"))
-    apis.apply_resume(cfg, str(checkpoint))
+    cli.apply_resume(cfg, str(checkpoint))
     assert cfg.resume is True
     assert cfg.load_from == str(checkpoint)
-    apis.apply_resume(cfg, "auto")
+    cli.apply_resume(cfg, "auto")
     assert cfg.resume is True
     assert cfg.load_from is None
 
@@ -189,8 +189,8 @@ def test_a_web_address_is_downloaded_and_checked(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     url = "https://example.org/models/net.pth?version=2"
-    path = Path(apis.check_checkpoint(url))
-    assert apis.check_checkpoint(url) == str(path)
+    path = Path(cli.check_checkpoint(url))
+    assert cli.check_checkpoint(url) == str(path)
     assert path.parent == tmp_path / "hub" / "checkpoints"
     assert path.name.startswith("net-") and path.suffix == ".pth"
     assert fetched == [url]
@@ -207,14 +207,14 @@ def test_addresses_that_end_alike_are_different_checkpoints(tmp_path, monkeypatc
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         ends = ("a/epoch_10.pth", "b/epoch_10.pth", "b/epoch_10.pth?version=2")
-        files = [apis.check_checkpoint(f"{address}/{end}") for end in ends]
+        files = [cli.check_checkpoint(f"{address}/{end}") for end in ends]
         server.shutdown()
     assert len(set(files)) == 3
     assert [float(torch.load(f)["state_dict"]["weight"]) for f in files] == [1, 2, 2]
 
 
 def test_schemes_of_mmengine_are_left_to_mmengine():
-    assert apis.check_checkpoint("open-mmlab://resnet50") == "open-mmlab://resnet50"
+    assert cli.check_checkpoint("open-mmlab://resnet50") == "open-mmlab://resnet50"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 
 from capnet_mm.datasets.shapes import CLASS_KINDS, CLASS_NAMES, COLORS, SHAPES, TEXTURES
 from capnet_mm.models import CLIPTextEncoder
-from capnet_mm.models.clip import load_clip
+from capnet_mm.models.towers.loading import load_clip
 
 import open_clip  # isort: skip
 

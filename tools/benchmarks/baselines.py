@@ -7,8 +7,8 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
-from ..models import CLIPTextEncoder
-from ..models.vision_transformer import ClassTokenBlock, PackedSelfAttention
+from capnet_mm.models import CLIPTextEncoder
+from capnet_mm.models.towers.class_token import ClassTokenBlock, PackedSelfAttention
 
 
 class FullLengthTextEncoder(CLIPTextEncoder):

@@ -4,8 +4,8 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..datasets import COCOLT
-from ..models import CLIPClassifier
+from capnet_mm.datasets import COCOLT
+from capnet_mm.models import CLIPClassifier
 
 
 def class_names(num_classes: int) -> list[str]:

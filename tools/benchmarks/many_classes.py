@@ -7,9 +7,10 @@ import torch
 from mmengine.logging import MessageHub
 from torch import nn
 
-from ..datasets import ClassAwareSampler, pareto_counts
-from ..engine import CAPNETStatisticsHook
-from ..models import CorrelationPromptHead
+from capnet_mm.datasets import ClassAwareSampler, pareto_counts
+from capnet_mm.engine import CAPNETStatisticsHook
+from capnet_mm.models import CorrelationPromptHead
+
 from .cases import class_names
 from .measure import Row, Timing, device_name, interleave, peak_memory
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..datasets.list_files import replace_files
+from capnet_mm.fileio import replace_files
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import importlib.util
 import numpy as np
 import torch
 
-from ..evaluation import average_precision
-from ..models import DBFocalLoss
+from capnet_mm.evaluation import average_precision
+from capnet_mm.models import DBFocalLoss
+
 from .measure import Row, device_name, interleave, paired_ratio
 
 

@@ -6,10 +6,11 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ..models import CLIPBackbone, TestTimeEnsemble
+from capnet_mm.models import CLIPBackbone, TestTimeEnsemble
+
+from .baselines import FullLengthTextEncoder
 from .cases import classifier, image_batch
 from .measure import Row, device_name, interleave, max_difference, paired_ratio
-from .usual_way import FullLengthTextEncoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +45,13 @@ def _one_view(
     samples: list[DataSample],
 ) -> Row:
 
-    def usual_way() -> list[DataSample]:
+    def baselines() -> list[DataSample]:
         usual.head.eval()  # forgets the class embeddings
         return usual(images, samples, mode="predict")
 
     variants = {
         "bare image tower": lambda: bare(images),
-        "usual way": usual_way,
+        "usual way": baselines,
         "ours": lambda: model(images, samples, mode="predict"),
     }
     timings = interleave(variants, args.rounds, device=args.device)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models import CLIPTextEncoder, SoftPrompt
-from ..models.text_encoder import length_buckets
+from capnet_mm.models import CLIPTextEncoder, SoftPrompt
+from capnet_mm.models.text_encoder import length_buckets
+
+from .baselines import FullLengthTextEncoder, everything_in_autograd
 from .cases import class_names
 from .measure import (
     Row,
@@ -19,7 +21,6 @@ from .measure import (
     paired_ratio,
     peak_memory,
 )
-from .usual_way import FullLengthTextEncoder, everything_in_autograd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

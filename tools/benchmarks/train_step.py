@@ -5,6 +5,7 @@ import argparse
 import torch
 from torch import Tensor, nn
 
+from .baselines import FullLengthTextEncoder, everything_in_autograd, restore_layers
 from .cases import classifier, image_batch
 from .measure import (
     Row,
@@ -15,7 +16,6 @@ from .measure import (
     paired_ratio,
     peak_memory,
 )
-from .usual_way import FullLengthTextEncoder, everything_in_autograd, restore_layers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ class TrainingStep:
 
     Args:
         args: ``clip``, ``classes``, ``batch_size``, ``device``.
-        **parts: See :func:`capnet_mm.benchmarks.cases.classifier`.
+        **parts: See :func:`benchmarks.cases.classifier`.
     """
 
     def __init__(self, args: argparse.Namespace, **parts: dict) -> None:

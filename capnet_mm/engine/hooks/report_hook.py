@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capnet_mm.datasets.list_files import replace_files
 from capnet_mm.evaluation import LongTailMAP
+from capnet_mm.fileio import replace_files
 from capnet_mm.models import CorrelationPromptHead, LabelGraph
 from capnet_mm.visualization import read_curves
 from capnet_mm.visualization.figures import MAX_NAMES, by_train_count

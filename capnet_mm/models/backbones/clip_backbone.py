@@ -6,10 +6,10 @@ from mmpretrain.registry import MODELS
 from open_clip.utils import to_2tuple
 from torch import Tensor, nn
 
-from ..adapters.base import tower_name, transformer_blocks
-from ..clip import clip_name, load_clip
 from ..identity import LoadsFrozenWeights
-from ..vision_transformer import spare_training_work
+from ..peft.base import tower_name, transformer_blocks
+from ..towers.class_token import spare_training_work
+from ..towers.loading import clip_name, load_clip
 
 
 @MODELS.register_module()
@@ -21,7 +21,7 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
     needs.
 
     Args:
-        model (str): See :func:`capnet_mm.models.clip.load_clip`.
+        model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
         pretrained (str, optional): Likewise.
         adapter (dict | list[dict] | str, optional): One or several registered
             adapters, or ``'auto'``: AdaptFormer for a ViT, scale-and-shift and

@@ -17,7 +17,7 @@ class CLIPClassifier(ImageClassifier):
 
     Args:
         clip (dict): ``model``, ``pretrained`` and so on, see
-            :func:`capnet_mm.models.clip.load_clip`.
+            :func:`capnet_mm.models.towers.loading.load_clip`.
         backbone (dict): A ``CLIPBackbone`` (the default type).
         head (dict): A ``CorrelationPromptHead`` (the default type), or any head
             of MMPretrain's, e.g. ``MultiLabelLinearClsHead``.

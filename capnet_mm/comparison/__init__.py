@@ -1,0 +1,1 @@
+"""Comparing configs: trainings one after the other, and their table."""

@@ -1,0 +1,36 @@
+"""Writing files so that nobody ever reads a part of one."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def replace_files(contents: dict[Path, bytes]) -> None:
+    """Write files whole: all beside their places first, then all are renamed.
+
+    What can be read under a file's name is the old file or the whole new one, also
+    when writing fails half-way.
+
+    Args:
+        contents (dict[Path, bytes]): What to write where.
+    """
+    complete: list[tuple[str, Path]] = []
+    try:
+        for path, content in contents.items():
+            handle, name = tempfile.mkstemp(
+                prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+            )
+            complete.append((name, path))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp's file is its owner's alone; others may read an ordinary one.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
+        for name, path in complete:
+            os.replace(name, path)
+    finally:
+        for name, _ in complete:
+            Path(name).unlink(missing_ok=True)

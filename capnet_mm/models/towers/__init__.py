@@ -1,0 +1,1 @@
+"""open_clip's towers, and computing no more of them than is read."""
