@@ -6,7 +6,7 @@ import torch
 
 from ..models import CorrelationPromptHead
 from .cases import class_names
-from .measure import Row, Timing, device_name, interleave, peak_memory
+from .measure import Measurement, Timing, device_name, interleave, peak_memory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure loss and gradients of the head for every number of classes."""
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for num_classes in args.classes:
         timing, peak = _measure(args, num_classes)
         rows.append(_row(args, num_classes, timing, peak, rows[0] if rows else None))
@@ -60,8 +60,8 @@ def _row(
     num_classes: int,
     timing: Timing,
     peak: int,
-    first: Row | None,
-) -> Row:
+    first: Measurement | None,
+) -> Measurement:
     figure, met = "", None
     if first is not None:
         fewest = args.classes[0]
@@ -73,7 +73,7 @@ def _row(
             f"C = {fewest:,}"
         )
         met = memory <= 3
-    return Row(
+    return Measurement(
         what=f"training the head, {args.clip}'s text tower, C = {num_classes:,}",
         device=device_name(args.device),
         timings={"step": timing},
