@@ -58,6 +58,8 @@ setup(
     description="Long-tailed multi-label recognition with CLIP, for MMPretrain",
     python_requires=">=3.10",
     packages=find_packages(include=["capnet_mm", "capnet_mm.*"]),
+    # What the pages of reports are made from.
+    package_data={"capnet_mm.visualization": ["*.jinja", "*.css"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
 )

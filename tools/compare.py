@@ -99,7 +99,7 @@ def main() -> None:
     rows = comparison_report.read_rows(runs)
     command = shlex.join(["python", *sys.argv])
     comparison_report.write_comparison(args.work_dir, rows, command, args.pictures)
-    comparison_report.print_table(rows)
+    comparison_report.comparison_table(rows).print()
     report = Path(args.work_dir, "report.html").resolve()
     print(f"The report, to be opened in a browser: {report.as_uri()}")
 

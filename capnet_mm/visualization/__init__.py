@@ -10,7 +10,7 @@ from .figures import (
     render_png,
     training_curves,
 )
-from .page import Picture, Section, Strong, Table, render_page, write_page
+from .page import Picture, Section, render_page, write_page
 from .theme import GROUP_COLORS, THEMES, Theme, get_theme
 
 __all__ = [
@@ -18,11 +18,9 @@ __all__ = [
     "GROUP_COLORS",
     "Picture",
     "Section",
-    "Strong",
     "SheetLabel",
     "SheetPicture",
     "THEMES",
-    "Table",
     "Theme",
     "get_theme",
     "label_graph",

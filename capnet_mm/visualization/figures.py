@@ -19,6 +19,8 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from capnet_mm.evaluation.frequency_groups import by_train_count
+
 from .curves import Curves, Series
 from .theme import GROUP_COLORS, Theme, get_theme
 
@@ -102,22 +104,6 @@ def render_png(figure: Figure, dpi: int = 144) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
-
-
-def by_train_count(train_counts: Sequence[int | None]) -> list[int]:
-    """Order classes from the most to the least training images.
-
-    Args:
-        train_counts: Training images of each class; None where not known.
-
-    Returns:
-        Indices of the classes. Equal and unknown counts keep their order.
-    """
-    return sorted(
-        range(len(train_counts)),
-        key=lambda index: -1 if train_counts[index] is None else train_counts[index],
-        reverse=True,
-    )
 
 
 def per_class_ap(classes: Sequence[dict], theme: str = "light") -> Figure:
