@@ -11,16 +11,12 @@ from capnet_mm.evaluation.frequency_groups import by_train_count
 from capnet_mm.tables import Table
 
 from .curves import Curves
-from .figures import (
-    SheetLabel,
-    SheetPicture,
-    label_graph,
-    per_class_ap,
-    prediction_sheet,
-    render_png,
-    training_curves,
-)
+from .curves_figure import training_curves
+from .drawing import render_png
+from .graph_figure import label_graph
 from .page import Picture, Section, render_page
+from .precision_figure import per_class_ap
+from .sheet_figure import SheetLabel, SheetPicture, prediction_sheet
 from .theme import GROUP_COLORS, THEMES
 
 # What a report may consist of; what there is nothing to say about is left out.

@@ -22,7 +22,7 @@ from capnet_mm.datasets.list_files import replace_files
 from capnet_mm.evaluation import LongTailMAP, by_train_count
 from capnet_mm.models import CorrelationPromptHead, LabelGraph
 from capnet_mm.visualization import read_curves
-from capnet_mm.visualization.figures import MAX_NAMES
+from capnet_mm.visualization.drawing import MAX_NAMES
 from capnet_mm.visualization.report import (
     REPORT_FILES,
     GraphExcerpt,
