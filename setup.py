@@ -30,6 +30,17 @@ REQUIREMENTS = [
     "numpy>=1.24,<3",
     # Decodes images, and tells a truncated file from a whole one.
     "pillow>=9.4",
+    # Textures and threads of the benchmark of loading; mmcv-lite, which loads with
+    # it, asks for the same build.
+    "opencv-python>=4.5",
+    # Reads CLIP weights that need no pickle, and writes those of the demo.
+    "safetensors>=0.4",
+    # Tables of logs and terminals, the progress bar.
+    "rich>=13,<16",
+    # Figures; from 3.7 on a legend has its place outside the axes.
+    "matplotlib>=3.7,<4",
+    # The page of a report; escapes all that is put in.
+    "jinja2>=3.1,<4",
 ]
 
 EXTRAS = {
@@ -39,6 +50,12 @@ EXTRAS = {
         "ruff>=0.5",
         # The independent source that average precision is checked against.
         "scikit-learn>=1.3",
+        # Sigmoid and Pareto density that the loss and the draw are checked against.
+        "scipy>=1.10",
+        # Reads the Markdown of tables as a reader's program does.
+        "markdown-it-py>=3",
+        # Reads the declarations above, to compare them with the imports.
+        "packaging>=22",
     ],
 }
 
@@ -58,6 +75,8 @@ setup(
     description="Long-tailed multi-label recognition with CLIP, for MMPretrain",
     python_requires=">=3.10",
     packages=find_packages(include=["capnet_mm", "capnet_mm.*"]),
+    # What the pages of reports are made from.
+    package_data={"capnet_mm.visualization": ["*.jinja", "*.css"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
 )

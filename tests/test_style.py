@@ -1,6 +1,8 @@
+import ast
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,13 @@ def test_code_keeps_the_style_of_pyproject(command):
         [ruff, *command, "."], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_class_name_means_one_thing():
+    names = Counter(
+        node.name
+        for path in (REPOSITORY / "capnet_mm").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

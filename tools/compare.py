@@ -99,7 +99,7 @@ def main() -> None:
     rows = table.read_rows(planned)
     command = shlex.join(["python", *sys.argv])
     table.write_comparison(args.work_dir, rows, command, args.pictures)
-    table.print_table(rows)
+    table.comparison_table(rows).print()
     report = Path(args.work_dir, "report.html").resolve()
     print(f"The report, to be opened in a browser: {report.as_uri()}")
 

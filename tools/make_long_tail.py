@@ -21,6 +21,7 @@ from capnet_mm.datasets.list_files import (  # noqa: E402
     write_image_list,
 )
 from capnet_mm.evaluation.frequency_groups import frequency_groups  # noqa: E402
+from capnet_mm.tables import Table  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -127,20 +128,24 @@ def report(draw: LongTailDraw, names: tuple[str, ...]) -> str:
     """A table of the classes in the order in which they were drawn."""
     groups = frequency_groups(draw.counts)
     group_of = {label: group for group, labels in groups.items() for label in labels}
-    width = max(len("class"), *(len(name) for name in names))
-    lines = [f"{'class':{width}}  available     aim   drawn  group"]
-    for label in draw.order:
-        lines.append(
-            f"{names[label]:{width}}  {draw.available[label]:>9} "
-            f"{draw.targets[label]:>7} {draw.counts[label]:>7}  {group_of[label]}"
-            + (" (fewer available than aimed at)" if label in draw.short else "")
+    rows = [
+        (
+            names[label],
+            str(draw.available[label]),
+            str(draw.targets[label]),
+            str(draw.counts[label]),
+            group_of[label]
+            + (" (fewer available than aimed at)" if label in draw.short else ""),
         )
+        for label in draw.order
+    ]
     sizes = ", ".join(f"{len(labels)} {group}" for group, labels in groups.items())
-    lines.append(
+    summary = (
         f"{sum(draw.counts)} labels; {min(draw.counts)} to {max(draw.counts)} images a "
         f"class; classes: {sizes}"
     )
-    return "\n".join(lines)
+    header = ("class", "available", "aim", "drawn", "group")
+    return Table(header, rows, summary, align="lrrrl").to_text()
 
 
 if __name__ == "__main__":

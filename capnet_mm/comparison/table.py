@@ -13,12 +13,11 @@ import mmengine
 import mmpretrain
 import open_clip
 import torch
-from rich.console import Console
-from rich.table import Table as TerminalTable
 
 import capnet_mm
 from capnet_mm.fileio import replace_files
-from capnet_mm.visualization.page import Picture, Section, Strong, Table, write_page
+from capnet_mm.tables import Strong, Table
+from capnet_mm.visualization.page import Picture, Section, write_page
 
 from .runs import Run, last_checkpoint, read_record
 
@@ -52,7 +51,7 @@ the scores are averaged; nothing is trained for it."""
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """A row of the table.
 
     Attributes:
@@ -87,7 +86,7 @@ class Row:
         return f"{self.mean(column):.1f}{spread}"
 
 
-def read_rows(runs: Sequence[Run]) -> list[Row]:
+def read_rows(runs: Sequence[Run]) -> list[ComparisonRow]:
     """Read the scores of finished runs.
 
     Args:
@@ -112,13 +111,13 @@ def read_rows(runs: Sequence[Run]) -> list[Row]:
     return rows
 
 
-def _read_row(label: str, runs: Sequence[Run], tta: bool) -> Row:
+def _read_row(label: str, runs: Sequence[Run], tta: bool) -> ComparisonRow:
     scores = [_read_scores(run.metrics_file(tta)) for run in runs]
     values = {
         column: tuple(score.get(key, math.nan) for score in scores)
         for column, key in COLUMNS.items()
     }
-    return Row(label, tta, tuple(runs), values)
+    return ComparisonRow(label, tta, tuple(runs), values)
 
 
 def _read_scores(path: Path) -> dict[str, float]:
@@ -131,7 +130,7 @@ def _read_scores(path: Path) -> dict[str, float]:
     return scores
 
 
-def best_rows(rows: Sequence[Row], column: str) -> set[int]:
+def best_rows(rows: Sequence[ComparisonRow], column: str) -> set[int]:
     """Which rows have the highest mean, to the digit that is shown.
 
     Args:
@@ -148,7 +147,7 @@ def best_rows(rows: Sequence[Row], column: str) -> set[int]:
     return {i for i, mean in means.items() if mean == max(means.values())}
 
 
-def caption(rows: Sequence[Row]) -> str:
+def caption(rows: Sequence[ComparisonRow]) -> str:
     """Say what the numbers are.
 
     Args:
@@ -166,60 +165,28 @@ def caption(rows: Sequence[Row]) -> str:
     return f"{text}. Best in bold."
 
 
-def marked_cells(rows: Sequence[Row], mark) -> list[list[str]]:
-    """The cells of all rows.
+def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
+    """The table, with the best cells in bold.
 
     Args:
         rows: Of the table.
-        mark: Function from the text of a best cell to what stands there.
 
     Returns:
-        Label and columns of each row.
+        Label and columns of each row, with a caption.
     """
     best = {column: best_rows(rows, column) for column in COLUMNS}
-    return [
+    cells = [
         [row.label]
         + [
-            mark(row.cell(column)) if index in best[column] else row.cell(column)
+            (Strong if index in best[column] else str)(row.cell(column))
             for column in COLUMNS
         ]
         for index, row in enumerate(rows)
     ]
+    return Table(["", *COLUMNS], cells, caption(rows))
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown.
-
-    Args:
-        rows: Of the table.
-
-    Returns:
-        Table and caption.
-    """
-    lines = [["", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
-    lines += marked_cells(rows, lambda text: f"**{text}**")
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{table}\n\n{caption(rows)}\n"
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """Print the table.
-
-    Args:
-        rows: Of the table.
-    """
-    table = TerminalTable()
-    table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column, justify="right", no_wrap=True)
-    for cells in marked_cells(rows, lambda text: f"[bold]{text}[/bold]"):
-        table.add_row(*cells)
-    console = Console()
-    console.print(table)
-    console.print(caption(rows), highlight=False)
-
-
-def as_json(rows: Sequence[Row], command: str) -> str:
+def as_json(rows: Sequence[ComparisonRow], command: str) -> str:
     """Everything that was found, seed by seed.
 
     Args:
@@ -248,7 +215,7 @@ def as_json(rows: Sequence[Row], command: str) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def _describe(row: Row, index: int) -> dict:
+def _describe(row: ComparisonRow, index: int) -> dict:
     run = row.runs[index]
     checkpoint = last_checkpoint(run) if run.trains else None
     return dict(
@@ -279,7 +246,7 @@ def device() -> str:
 
 def write_comparison(
     folder: str | Path,
-    rows: Sequence[Row],
+    rows: Sequence[ComparisonRow],
     command: str,
     pictures: str | None = None,
 ) -> None:
@@ -298,11 +265,14 @@ def write_comparison(
     folder = Path(folder)
     replace_files(
         {
-            folder / "comparison.md": markdown(rows).encode(),
+            folder / "comparison.md": comparison_table(rows).to_markdown().encode(),
             folder / "comparison.json": as_json(rows, command).encode(),
         }
     )
-    sections = [_table_section(rows), Section("How to read it", EXPLANATION)]
+    sections = [
+        Section("Results", tables=[comparison_table(rows)]),
+        Section("How to read it", EXPLANATION),
+    ]
     shown = choose_report(rows, pictures)
     if shown is not None:
         sections.append(_picture_section(*shown))
@@ -310,7 +280,9 @@ def write_comparison(
     write_page(folder / "report.html", f"Comparison: {folder.name}", sections)
 
 
-def choose_report(rows: Sequence[Row], config: str | None) -> tuple[Row, Path] | None:
+def choose_report(
+    rows: Sequence[ComparisonRow], config: str | None
+) -> tuple[ComparisonRow, Path] | None:
     """Choose the run whose pictures are shown, among those of the first seed.
 
     Args:
@@ -345,12 +317,7 @@ def _report_folder(run: Run) -> Path | None:
     return None
 
 
-def _table_section(rows: Sequence[Row]) -> Section:
-    table = Table(["", *COLUMNS], marked_cells(rows, Strong), caption(rows))
-    return Section("Results", tables=[table])
-
-
-def _picture_section(row: Row, folder: Path) -> Section:
+def _picture_section(row: ComparisonRow, folder: Path) -> Section:
     pictures = []
     for name, text in PICTURES.items():
         light, dark = folder / f"{name}.png", folder / f"{name}_dark.png"
@@ -369,7 +336,7 @@ def _group_sizes(folder: Path) -> str:
     return f"Classes: {', '.join(named)}." if groups.keys() - {None} else ""
 
 
-def _origin_section(rows: Sequence[Row], command: str) -> Section:
+def _origin_section(rows: Sequence[ComparisonRow], command: str) -> Section:
     lines = [[row.label, row.runs[0].config, _training_time(row)] for row in rows]
     table = Table(["", "config", "training"], lines)
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -377,7 +344,7 @@ def _origin_section(rows: Sequence[Row], command: str) -> Section:
     return Section("How it was made", text, [table])
 
 
-def _training_time(row: Row) -> str:
+def _training_time(row: ComparisonRow) -> str:
     """Mean over the seeds."""
     if not row.runs[0].trains or row.tta:
         return "–"

@@ -43,3 +43,25 @@ def frequency_groups(
         else:
             groups["medium"].append(index)
     return {name: tuple(indices) for name, indices in groups.items()}
+
+
+def by_train_count(class_counts: Sequence[int | None]) -> list[int]:
+    """Order classes from the most to the least training images.
+
+    Args:
+        class_counts (Sequence[int | None]): Training images of each class; None where
+            not known.
+
+    Returns:
+        list[int]: Indices of the classes. Equal and unknown counts keep their order;
+        unknown ones come last.
+
+    Examples:
+        >>> by_train_count([4, None, 413, 4])
+        [2, 0, 3, 1]
+    """
+    return sorted(
+        range(len(class_counts)),
+        key=lambda index: -1 if class_counts[index] is None else class_counts[index],
+        reverse=True,
+    )

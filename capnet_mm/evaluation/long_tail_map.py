@@ -10,8 +10,10 @@ from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 from mmpretrain.structures import label_to_onehot
 
+from capnet_mm.tables import Table
+
 from .average_precision import average_precision
-from .frequency_groups import frequency_groups
+from .frequency_groups import by_train_count, frequency_groups
 
 
 @METRICS.register_module()
@@ -282,18 +284,21 @@ def _class_results(
 
 def _log_table(class_results: list[dict]) -> None:
     """Log a table of the classes, from the most frequent to the rarest."""
-    by_count = sorted(class_results, key=lambda entry: -(entry["train_count"] or 0))
-    width = max(len("class"), *(len(entry["name"]) for entry in class_results))
-    lines = [f"{'class':{width}}    train  group      test      AP"]
-    for entry in by_count:
-        count = "-" if entry["train_count"] is None else entry["train_count"]
-        lines.append(
-            f"{entry['name']:{width}}  {count:>7}  {entry['group'] or '-':6}  "
-            f"{entry['num_positives']:>7}  {entry['average_precision']:>6.2f}"
+    order = by_train_count([entry["train_count"] for entry in class_results])
+    rows = [
+        (
+            entry["name"],
+            "-" if entry["train_count"] is None else str(entry["train_count"]),
+            entry["group"] or "-",
+            str(entry["num_positives"]),
+            f"{entry['average_precision']:.2f}",
         )
-    table = "\n".join(lines)
+        for entry in (class_results[index] for index in order)
+    ]
+    table = Table(("class", "train", "group", "test", "AP"), rows, align="lrlrr")
     print_log(
-        f"Average precision of each class (train, test: images with it)\n{table}",
+        "Average precision of each class (train, test: images with it)\n"
+        + table.to_text(),
         logger="current",
     )
 

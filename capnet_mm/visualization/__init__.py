@@ -1,16 +1,12 @@
 """Figures and pages that show what a model does; no runner, no registry."""
 
 from .curves import Curves, read_curves
-from .figures import (
-    SheetLabel,
-    SheetPicture,
-    label_graph,
-    per_class_ap,
-    prediction_sheet,
-    render_png,
-    training_curves,
-)
-from .page import Picture, Section, Strong, Table, render_page, write_page
+from .curves_figure import training_curves
+from .drawing import render_png
+from .graph_figure import label_graph
+from .page import Picture, Section, render_page, write_page
+from .precision_figure import per_class_ap
+from .sheet_figure import SheetLabel, SheetPicture, prediction_sheet
 from .theme import GROUP_COLORS, THEMES, Theme, get_theme
 
 __all__ = [
@@ -18,11 +14,9 @@ __all__ = [
     "GROUP_COLORS",
     "Picture",
     "Section",
-    "Strong",
     "SheetLabel",
     "SheetPicture",
     "THEMES",
-    "Table",
     "Theme",
     "get_theme",
     "label_graph",

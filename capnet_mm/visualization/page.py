@@ -5,12 +5,13 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from capnet_mm.fileio import replace_files
+from capnet_mm.tables import Strong, Table
 
 from .theme import THEMES, Theme
 
@@ -19,37 +20,6 @@ _PIXELS_PER_INCH = 96  # of CSS
 # A picture wider than this would be unreadable if a telephone shrank it: there it
 # keeps this width (in CSS pixels) and scrolls within its frame.
 _READABLE_WIDTH = 640
-
-
-class Strong(str):
-    """Text of a cell that is set in bold."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        header: Names of the columns.
-        rows: Texts of the cells. The first column is set left, the others right,
-            with figures of equal width.
-        caption: What it shows.
-
-    Raises:
-        ValueError: A row has not as many cells as the header.
-    """
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.header):
-                raise ValueError(
-                    f"The table has {len(self.header)} columns {tuple(self.header)}, "
-                    f"but a row has {len(row)} cells: {tuple(row)}."
-                )
 
 
 @dataclass(frozen=True)
@@ -107,7 +77,8 @@ def write_page(
 def render_page(title: str, sections: Sequence[Section], lead: str = "") -> str:
     """Compose a report: one file, no script, nothing loaded from elsewhere.
 
-    The colours follow the reader's system, light or dark. All text is escaped.
+    The colours follow the reader's system, light or dark. All text is escaped. The
+    form is that of ``page.html.jinja`` and ``page.css``, which lie beside this module.
 
     Args:
         title: Title of the page.
@@ -121,86 +92,51 @@ def render_page(title: str, sections: Sequence[Section], lead: str = "") -> str:
         FileNotFoundError: The file of a picture is missing.
         ValueError: A picture is no PNG.
     """
-    body = "\n".join(_section(section) for section in sections)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-img-src data:; style-src 'unsafe-inline'">
-<title>{escape(title)}</title>
-<style>{_style()}</style>
-</head>
-<body>
-<header>
-<h1>{escape(title)}</h1>
-{_paragraphs(lead)}
-</header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def _section(section: Section) -> str:
-    parts = [f"<h2>{escape(section.title)}</h2>", _paragraphs(section.text)]
-    parts += [_table(table) for table in section.tables]
-    parts += [_picture(picture) for picture in section.pictures]
-    return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"
-
-
-def _paragraphs(text: str) -> str:
-    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text)]
-    return "\n".join(f"<p>{escape(part)}</p>" for part in paragraphs if part)
-
-
-def _table(table: Table) -> str:
-    header = "".join(
-        f'<th scope="col">{escape(str(cell))}</th>' for cell in table.header
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            lead=lead,
+            sections=sections,
+            light=_colors(THEMES["light"]),
+            dark=_colors(THEMES["dark"]),
+            readable_width=_READABLE_WIDTH,
+        )
     )
-    rows = "\n".join(_row(row) for row in table.rows)
-    return f"""<figure>
-{_caption(table.caption)}<div class="frame" tabindex="0"><table>
-<thead><tr>{header}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></div>
-</figure>"""
 
 
-def _row(row: Sequence[str]) -> str:
-    first, *others = map(_cell, row)
-    cells = "".join(f"<td>{cell}</td>" for cell in others)
-    return f'<tr><th scope="row">{first}</th>{cells}</tr>'
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,  # a name that is not there is an error
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(paragraphs=_paragraphs, embedded=_embedded)
+    environment.tests["strong"] = lambda cell: isinstance(cell, Strong)
+    return environment
 
 
-def _cell(cell: str) -> str:
-    # Where a narrow screen breaks the line, a deviation stays in one piece.
-    text = escape(str(cell)).replace("± ", "±&nbsp;")
-    return f"<strong>{text}</strong>" if isinstance(cell, Strong) else text
+def _paragraphs(text: str) -> list[str]:
+    parts = [part.strip() for part in re.split(r"\n\s*\n", text)]
+    return [part for part in parts if part]
 
 
-def _picture(picture: Picture) -> str:
+def _embedded(picture: Picture) -> dict:
+    """Addresses that hold the pictures, and their size in CSS pixels."""
     light = _read_png(picture.light)
     width, height = _png_size(light)
-    frame = "frame wide" if width > _READABLE_WIDTH else "frame"
-    source = ""
-    if picture.dark is not None:
-        dark = _data_address(_read_png(picture.dark))
-        source = f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-    return f"""<figure>
-<div class="{frame}" tabindex="0"><picture>{source}<img src="{_data_address(light)}" \
-width="{width}" height="{height}" alt="{escape(picture.caption)}"></picture></div>
-{_caption(picture.caption)}</figure>"""
-
-
-def _caption(text: str) -> str:
-    return f"<figcaption>{escape(text)}</figcaption>\n" if text else ""
+    dark = None if picture.dark is None else _data_address(_read_png(picture.dark))
+    return dict(
+        light=_data_address(light),
+        dark=dark,
+        width=width,
+        height=height,
+        caption=picture.caption,
+    )
 
 
 def _read_png(source: Path | bytes) -> bytes:
@@ -226,52 +162,7 @@ def _data_address(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _style() -> str:
-    return f"""
-:root {{ color-scheme: light dark; {_variables(THEMES["light"])} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {_variables(THEMES["dark"])} }} }}
-* {{ box-sizing: border-box; }}
-body {{
-  margin: 0 auto; max-width: 70rem; padding: 2.5rem 1.5rem 4rem;
-  background: var(--background); color: var(--text);
-  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
-  overflow-wrap: break-word;
-}}
-h1 {{ margin: 0 0 .5rem; font-size: 1.75rem; line-height: 1.2; font-weight: 650; }}
-h2 {{ margin: 0 0 .75rem; font-size: 1.2rem; line-height: 1.3; font-weight: 650; }}
-p {{ margin: 0 0 .75rem; max-width: 46rem; }}
-header p, figcaption {{ color: var(--muted); }}
-section {{
-  margin-top: 2.25rem; padding-top: 1.5rem; border-top: 1px solid var(--line);
-}}
-figure {{ margin: 1rem 0 1.75rem; }}
-figcaption {{ max-width: 46rem; margin: .5rem 0; font-size: .875rem; }}
-.frame {{ overflow-x: auto; }}
-.frame:focus-visible {{ outline: 2px solid var(--accent); }}
-img {{ display: block; max-width: 100%; height: auto; }}
-table {{ border-collapse: collapse; font-size: .9rem; line-height: 1.35; }}
-th, td {{
-  padding: .35rem .9rem; text-align: right; border-bottom: 1px solid var(--line);
-  font-variant-numeric: tabular-nums; white-space: nowrap;
-}}
-th:first-child {{ padding-left: .2rem; text-align: left; }}
-tbody th {{ font-weight: 400; }}
-thead th {{ color: var(--muted); font-weight: 600; }}
-tbody tr:hover {{ background: var(--surface); }}
-@media (max-width: 40rem) {{
-  body {{ padding: 1.25rem 1rem 2.5rem; }}
-  h1 {{ font-size: 1.4rem; }}
-  th, td {{ padding: .35rem .4rem; }}
-  tbody th, td {{ white-space: normal; }}
-  .wide img {{ max-width: none; width: {_READABLE_WIDTH}px; }}
-}}
-@media print {{
-  body {{ max-width: none; padding: 0; }}
-  figure {{ break-inside: avoid; }}
-}}
-"""
-
-
-def _variables(theme: Theme) -> str:
-    colors = {name: c for name, c in vars(theme).items() if isinstance(c, str)}
-    return " ".join(f"--{name}: {color};" for name, color in colors.items())
+def _colors(theme: Theme) -> dict[str, str]:
+    return {
+        name: color for name, color in vars(theme).items() if isinstance(color, str)
+    }

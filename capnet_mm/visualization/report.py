@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from capnet_mm.evaluation.frequency_groups import by_train_count
+from capnet_mm.tables import Table
+
 from .curves import Curves
-from .figures import (
-    SheetLabel,
-    SheetPicture,
-    by_train_count,
-    label_graph,
-    per_class_ap,
-    prediction_sheet,
-    render_png,
-    training_curves,
-)
-from .page import Picture, Section, Table, render_page
+from .curves_figure import training_curves
+from .drawing import render_png
+from .graph_figure import label_graph
+from .page import Picture, Section, render_page
+from .precision_figure import per_class_ap
+from .sheet_figure import SheetLabel, SheetPicture, prediction_sheet
 from .theme import GROUP_COLORS, THEMES
 
 # What a report may consist of; what there is nothing to say about is left out.
@@ -36,7 +34,7 @@ _PHASE_NAMES = dict(val="Validation", test="Test")
 
 
 @dataclass(frozen=True)
-class Graph:
+class GraphExcerpt:
     """The label graph, or the part of it that is to be shown.
 
     Attributes:
@@ -71,7 +69,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """All that a report tells.
 
     Attributes:
@@ -96,10 +94,10 @@ class Report:
     names: Sequence[str] = ()
     predictions: Sequence[Prediction] = ()
     curves: Curves | None = None
-    graph: Graph | None = None
+    graph: GraphExcerpt | None = None
 
 
-def report_files(report: Report) -> dict[str, bytes]:
+def report_files(report: RunReport) -> dict[str, bytes]:
     """Compose the files of a report.
 
     Args:
@@ -155,7 +153,7 @@ def ranked_labels(
     return labels
 
 
-def _figures(report: Report) -> dict:
+def _figures(report: RunReport) -> dict:
     """A function from a theme to a PNG for each figure that there is data for."""
     figures = {}
     if report.classes:
@@ -187,7 +185,7 @@ def _figures(report: Report) -> dict:
     return figures
 
 
-def _numbers(report: Report) -> dict:
+def _numbers(report: RunReport) -> dict:
     content = dict(
         config=report.config,
         phase=report.phase,
@@ -214,7 +212,7 @@ def _plain(value):
     return str(value)
 
 
-def _page(report: Report, pictures: dict[str, dict[str, bytes]]) -> str:
+def _page(report: RunReport, pictures: dict[str, dict[str, bytes]]) -> str:
     captions = dict(
         per_class_ap=(
             "Average precision of each class",
@@ -252,7 +250,7 @@ def _page(report: Report, pictures: dict[str, dict[str, bytes]]) -> str:
     return render_page(f"{report.config}: report", sections, _lead(report))
 
 
-def _lead(report: Report) -> str:
+def _lead(report: RunReport) -> str:
     if report.phase is None:
         return f"Training with the config {report.config}; nothing was evaluated."
     text = f"{_PHASE_NAMES[report.phase]} of a model of the config {report.config}"
@@ -263,7 +261,7 @@ def _lead(report: Report) -> str:
     return text + "."
 
 
-def _score_sections(report: Report) -> list[Section]:
+def _score_sections(report: RunReport) -> list[Section]:
     metrics = _plain(report.metrics)
     prefixes = {
         name.removesuffix("mAP_head") for name in metrics if name.endswith("mAP_head")
@@ -307,7 +305,7 @@ def _count_range(classes: Sequence[dict]) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def _ap_text(report: Report) -> str:
+def _ap_text(report: RunReport) -> str:
     if any(entry["train_count"] is None for entry in report.classes):
         return "Classes in the order of the data set."
     return (
@@ -316,7 +314,7 @@ def _ap_text(report: Report) -> str:
     )
 
 
-def _graph_caption(report: Report) -> str:
+def _graph_caption(report: RunReport) -> str:
     graph = report.graph
     if graph is None:
         return ""

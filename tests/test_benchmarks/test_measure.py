@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.measure import (
-    Row,
+    Measurement,
     Timing,
     count_flops,
     device_name,
@@ -85,7 +85,7 @@ def test_largest_difference():
     assert max_difference(ours, theirs) == 1.0
 
 
-ROW = Row(
+ROW = Measurement(
     what="work",
     device="cpu",
     timings={"A": Timing((1.0, 2.0, 3.0)), "B": Timing((0.5,))},
@@ -98,7 +98,9 @@ ROW = Row(
 
 
 def test_rows_are_a_markdown_table():
-    header, rule, row, other = to_markdown([ROW, Row("more", "none")]).splitlines()
+    header, rule, row, other = to_markdown(
+        [ROW, Measurement("more", "none")]
+    ).splitlines()
     assert header.count("|") == rule.count("|") == row.count("|") == other.count("|")
     for part in ("A 2 ± 0.5", "B 0.5", "2.0× faster", "(met)", "A 3 MiB", "2.5e-07"):
         assert part in row

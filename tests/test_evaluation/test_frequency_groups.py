@@ -2,7 +2,7 @@
 
 import pytest
 
-from capnet_mm.evaluation import frequency_groups
+from capnet_mm.evaluation import by_train_count, frequency_groups
 
 
 def test_thresholds_are_the_smallest_counts_of_head_and_medium():
@@ -23,3 +23,7 @@ def test_equal_thresholds_leave_no_medium_class():
 def test_thresholds_the_wrong_way_round_are_refused():
     with pytest.raises(ValueError, match="tail_threshold=100 is above"):
         frequency_groups([1], head_threshold=20, tail_threshold=100)
+
+
+def test_classes_go_by_count_with_equal_ones_in_their_order_and_unknown_ones_last():
+    assert by_train_count([4, None, 413, 0, 4, None]) == [2, 0, 4, 3, 1, 5]

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from unicodedata import east_asian_width
 
 import numpy as np
 import pytest
@@ -250,6 +251,16 @@ def test_table_has_each_class_from_frequent_to_rare(log_of):
         )
     ]
     assert rows == expected
+
+
+def test_the_tables_columns_hold_for_names_in_wide_letters_and_in_brackets(log_of):
+    names = ("[red]apple[/red]", "林檎", "사과", "dog", "a " * 60 + "b", "猫")
+    evaluate(samples_of(*case()), dict(META, classes=names))
+    (table,) = log_of(logging.INFO)
+    lines = table.splitlines()[2:]
+    assert all(line.startswith(name) for line, name in zip(lines, names, strict=True))
+    ends = {sum(1 + (east_asian_width(s) in "WF") for s in line) for line in lines}
+    assert len(ends) == 1
 
 
 # ---------------------------------------------------------------- bad input

@@ -349,14 +349,14 @@ def make_rows(plan, leaf, values):
             medium=tuple(totals),
             tail=tuple(total / 2 for total in totals),
         )
-        rows.append(table.Row(f"row {index}", False, tuple(runs), columns))
+        rows.append(table.ComparisonRow(f"row {index}", False, tuple(runs), columns))
     return rows
 
 
 def test_cells_are_mean_and_sample_deviation_and_the_best_are_bold(plan, leaf):
     totals = [40.0, 50.0, 63.0]
     rows = make_rows(plan, leaf, [totals, [51.01], [50.96]])
-    lines = table.markdown(rows).splitlines()
+    lines = table.comparison_table(rows).to_markdown().splitlines()
     mean, std = statistics.mean(totals), statistics.stdev(totals)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:5]]
     assert cells[0] == [

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from .measure import Row, device_name, interleave, paired_ratio
+from .measure import Measurement, device_name, interleave, paired_ratio
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/_base_/datasets/common.py"
 # (width, height): as in PASCAL VOC, and as cameras make them.
@@ -34,7 +34,7 @@ NOISE = 4.0  # standard deviation in grey levels, as of a sensor
 GRID = 8  # pixels: crops on it exist at every size that a JPEG is decoded at
 
 
-class Picture(NamedTuple):
+class CroppedPicture(NamedTuple):
     """A file and what is cut out of it.
 
     Args:
@@ -51,7 +51,7 @@ class Picture(NamedTuple):
     flip: bool
 
 
-View = Callable[[Picture], torch.Tensor]
+View = Callable[[CroppedPicture], torch.Tensor]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,15 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of pictures and crops")
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure.
 
     Args:
         args (argparse.Namespace): Of :func:`add_arguments`, and ``rounds``.
 
     Returns:
-        list[Row]: For every size of picture, one row in this process and one through
-        a data loader.
+        list[Measurement]: For every size of picture, one in this process and one
+        through a data loader.
 
     Raises:
         FileNotFoundError: ``--data-root`` has no JPEG.
@@ -102,8 +102,11 @@ def run(args: argparse.Namespace) -> list[Row]:
 
 
 def _measure(
-    name: str, pictures: Sequence[Picture], steps: list[dict], args: argparse.Namespace
-) -> list[Row]:
+    name: str,
+    pictures: Sequence[CroppedPicture],
+    steps: list[dict],
+    args: argparse.Namespace,
+) -> list[Measurement]:
     ours = mmpretrain_view(steps)
     scale = tuple(ours(pictures[0]).shape[1:])
     views = {
@@ -140,13 +143,13 @@ def _row(
     args: argparse.Namespace,
     largest: float,
     note: str,
-) -> Row:
+) -> Measurement:
     timings = interleave(loops, args.rounds)
     ratio = paired_ratio(timings["torchvision"], timings["ours"]).median
     speeds = ", ".join(
         f"{key} {number / timing.median:,.0f}" for key, timing in timings.items()
     )
-    return Row(
+    return Measurement(
         what=what,
         device=device_name("cpu"),
         timings=timings,
@@ -175,7 +178,7 @@ def mmpretrain_view(steps: Sequence[dict]) -> View:
         for flip in (False, True)
     }
 
-    def view(picture: Picture) -> torch.Tensor:
+    def view(picture: CroppedPicture) -> torch.Tensor:
         pipeline = pipelines[picture.flip]
         _crop_of(pipeline).rand_crop_params = partial(_crop_params, picture)
         return pipeline({"img_path": picture.path, "gt_label": [0]})["inputs"]
@@ -184,11 +187,11 @@ def mmpretrain_view(steps: Sequence[dict]) -> View:
     return view
 
 
-def torchvision_view(picture: Picture, scale: tuple[int, int]) -> torch.Tensor:
+def torchvision_view(picture: CroppedPicture, scale: tuple[int, int]) -> torch.Tensor:
     """What torchvision's transforms do, with the crop of the picture.
 
     Args:
-        picture (Picture): The picture.
+        picture (CroppedPicture): The picture.
         scale (tuple[int, int]): Height and width of the result.
 
     Returns:
@@ -201,7 +204,7 @@ def torchvision_view(picture: Picture, scale: tuple[int, int]) -> torch.Tensor:
 
 
 class _Views(Dataset):
-    def __init__(self, view: View, pictures: Sequence[Picture]) -> None:
+    def __init__(self, view: View, pictures: Sequence[CroppedPicture]) -> None:
         self.view = view
         self.pictures = pictures
 
@@ -212,13 +215,13 @@ class _Views(Dataset):
         return self.view(self.pictures[index])
 
 
-def _load_all(view: View, pictures: Sequence[Picture]) -> None:
+def _load_all(view: View, pictures: Sequence[CroppedPicture]) -> None:
     for picture in pictures:
         view(picture)
 
 
 def _difference(
-    ours: View, theirs: View, pictures: Sequence[Picture]
+    ours: View, theirs: View, pictures: Sequence[CroppedPicture]
 ) -> tuple[float, float]:
     """Largest and mean difference in grey levels."""
     differences = [
@@ -265,12 +268,12 @@ def _crop_of(pipeline: Compose):
     )
 
 
-def _crop_params(picture: Picture, img: np.ndarray) -> tuple[int, ...]:
+def _crop_params(picture: CroppedPicture, img: np.ndarray) -> tuple[int, ...]:
     reduction = round(picture.width / img.shape[1])  # as LoadImage decoded it
     return tuple(value // reduction for value in picture.crop)
 
 
-def _draw(path: str, rng: np.random.Generator) -> Picture:
+def _draw(path: str, rng: np.random.Generator) -> CroppedPicture:
     """Draw a crop of half the area or more, and whether to flip."""
     with Image.open(path) as image:
         width, height = image.size
@@ -283,7 +286,7 @@ def _draw(path: str, rng: np.random.Generator) -> Picture:
             top = int(rng.integers((height - crop_height) // GRID + 1)) * GRID
             left = int(rng.integers((width - crop_width) // GRID + 1)) * GRID
             crop = (top, left, crop_height, crop_width)
-            return Picture(path, width, crop, bool(rng.integers(2)))
+            return CroppedPicture(path, width, crop, bool(rng.integers(2)))
 
 
 def _pictures(args: argparse.Namespace, folder: Path):

@@ -5,7 +5,7 @@ import argparse
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from .measure import Row, count_flops, device_name, interleave
+from .measure import Measurement, count_flops, device_name, interleave
 from .train_step import TrainingStep
 
 # Dense bf16, TFLOP/s, from the makers' data sheets (SXM).
@@ -21,12 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure the share of the peak, and where the rest of the time goes."""
     what = f"GPU use, training step, {args.clip}, batch {args.batch_size}, bf16"
     target = "≥ 45 % of the dense bf16 peak"
     if torch.device(args.device).type != "cuda":
-        return [Row(what=what, device="none", target=target, note="no CUDA device")]
+        return [
+            Measurement(what=what, device="none", target=target, note="no CUDA device")
+        ]
     # Counted without compilation, which hides operators from the counter.
     flops = count_flops(TrainingStep(args))
     step = TrainingStep(args, backbone=dict(compile=args.compile))
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     name = device_name(args.device)
     peak = next((p for chip, p in _PEAK_TFLOPS.items() if chip in name), None)
     return [
-        Row(
+        Measurement(
             what=what,
             device=name,
             timings=timings,

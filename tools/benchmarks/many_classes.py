@@ -12,7 +12,7 @@ from capnet_mm.engine import CAPNETStatisticsHook
 from capnet_mm.models import CorrelationPromptHead
 
 from .cases import class_names
-from .measure import Row, Timing, device_name, interleave, peak_memory
+from .measure import Measurement, Timing, device_name, interleave, peak_memory
 
 STEP, STATISTICS, BOTH = "step", "statistics", "step with statistics"
 EPOCH = "start of an epoch"
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure training steps and starts of epochs for every number of classes.
 
     Args:
@@ -50,11 +50,11 @@ def run(args: argparse.Namespace) -> list[Row]:
             and ``rounds``.
 
     Returns:
-        list[Row]: The head's rows, then the sampler's; the first of each is what
-        the others are compared with.
+        list[Measurement]: The head's rows, then the sampler's; the first of each is
+        what the others are compared with.
     """
-    heads: list[Row] = []
-    samplers: list[Row] = []
+    heads: list[Measurement] = []
+    samplers: list[Measurement] = []
     for num_classes in args.classes:
         heads.append(_head_row(args, num_classes, next(iter(heads), None)))
         samplers.append(_epoch_row(args, num_classes, next(iter(samplers), None)))
@@ -109,7 +109,9 @@ class _UnchangedWeights(torch.optim.Optimizer):
         pass
 
 
-def _head_row(args: argparse.Namespace, num_classes: int, first: Row | None) -> Row:
+def _head_row(
+    args: argparse.Namespace, num_classes: int, first: Measurement | None
+) -> Measurement:
     training = _HeadTraining(args, num_classes)
     peaks = {}  # measuring them warms up as well
     works = {STEP: training.step, BOTH: training.step_with_statistics}
@@ -131,7 +133,7 @@ def _head_row(args: argparse.Namespace, num_classes: int, first: Row | None) -> 
             f"C = {args.classes[0]:,}; {figure}"
         )
         met = memory <= 3
-    return Row(
+    return Measurement(
         what=f"training the head, {args.clip}'s text tower, C = {num_classes:,}",
         device=device_name(args.device),
         timings=timings,
@@ -163,7 +165,9 @@ class _OneLabelEach:
         return [self.labels[index]]
 
 
-def _epoch_row(args: argparse.Namespace, num_classes: int, first: Row | None) -> Row:
+def _epoch_row(
+    args: argparse.Namespace, num_classes: int, first: Measurement | None
+) -> Measurement:
     dataset = _OneLabelEach(pareto_counts(num_classes, args.max_count))
     sampler = ClassAwareSampler(dataset, seed=0)
     timings = interleave({EPOCH: lambda: iter(sampler)}, args.rounds)
@@ -173,7 +177,7 @@ def _epoch_row(args: argparse.Namespace, num_classes: int, first: Row | None) ->
         per_class /= first.timings[EPOCH].median / args.classes[0]
         figure += f"; {per_class:.2f}× the time a class of C = {args.classes[0]:,}"
         met = per_class <= 2
-    return Row(
+    return Measurement(
         what=f"start of an epoch with ClassAwareSampler, C = {num_classes:,}",
         device=device_name("cpu"),
         timings=timings,

@@ -20,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from capnet_mm.fileio import replace_files
+from capnet_mm.tables import Table
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table.
+class Measurement:
+    """What was measured of one piece of work; a row of the table.
 
     Args:
         what (str): The work, with its sizes.
@@ -210,7 +211,7 @@ def environment() -> dict[str, object]:
     }
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
+def to_markdown(rows: Sequence[Measurement]) -> str:
     """Write rows as a Markdown table."""
     header = (
         "what",
@@ -222,11 +223,10 @@ def to_markdown(rows: Sequence[Row]) -> str:
         "largest difference",
         "note",
     )
-    lines = [header, ("---",) * len(header), *map(_markdown_cells, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return Table(header, [*map(_cells, rows)], align="l" * len(header)).to_markdown()
 
 
-def write_json(path: str | Path, rows: Sequence[Row]) -> None:
+def write_json(path: str | Path, rows: Sequence[Measurement]) -> None:
     """Write rows and :func:`environment` to a file, whole or not at all.
 
     Args:
@@ -241,7 +241,7 @@ def write_json(path: str | Path, rows: Sequence[Row]) -> None:
     replace_files({Path(path).expanduser(): text.encode()})
 
 
-def _json_row(row: Row) -> dict:
+def _json_row(row: Measurement) -> dict:
     content = asdict(row)
     content["timings"] = {
         name: {
@@ -254,7 +254,7 @@ def _json_row(row: Row) -> dict:
     return content
 
 
-def _markdown_cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Measurement) -> tuple[str, ...]:
     timings = [
         f"{name} {timing.median:.3g} ± {timing.spread / 2:.1g}"
         for name, timing in row.timings.items()
@@ -267,10 +267,10 @@ def _markdown_cells(row: Row) -> tuple[str, ...]:
     return (
         row.what,
         row.device,
-        "<br>".join(timings),
+        "\n".join(timings),
         row.figure,
         row.target + verdict,
-        "<br>".join(memory),
+        "\n".join(memory),
         difference,
         row.note,
     )

@@ -9,7 +9,7 @@ import torch
 from capnet_mm.evaluation import average_precision
 from capnet_mm.models import DBFocalLoss
 
-from .measure import Row, device_name, interleave, paired_ratio
+from .measure import Measurement, device_name, interleave, paired_ratio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure average precision and the loss."""
     return [_metric(args), _loss(args)]
 
 
-def _metric(args: argparse.Namespace) -> Row:
+def _metric(args: argparse.Namespace) -> Measurement:
     if importlib.util.find_spec("sklearn") is None:
         raise ModuleNotFoundError(
             "scikit-learn is what this is measured against: pip install scikit-learn"
@@ -66,7 +66,7 @@ def _metric(args: argparse.Namespace) -> Row:
     )
     ratio = paired_ratio(timings["scikit-learn"], timings["ours"])
     difference = float(np.abs(loop() - ours()).max())
-    return Row(
+    return Measurement(
         what=f"average precision, {args.images:,} images × {args.classes:,} classes",
         device=device_name("cpu"),
         timings={**timings, **whole},
@@ -78,7 +78,7 @@ def _metric(args: argparse.Namespace) -> Row:
     )
 
 
-def _loss(args: argparse.Namespace) -> Row:
+def _loss(args: argparse.Namespace) -> Measurement:
     few, many = max(1, args.classes // 10), args.classes
 
     def step(num_classes: int):
@@ -98,7 +98,7 @@ def _loss(args: argparse.Namespace) -> Row:
     variants = {f"C = {few}": step(few), f"C = {many}": step(many)}
     timings = interleave(variants, 10 * args.rounds, device=args.device)
     ratio = paired_ratio(timings[f"C = {many}"], timings[f"C = {few}"])
-    return Row(
+    return Measurement(
         what="loss forward + backward, 256 images",
         device=device_name(args.device),
         timings=timings,

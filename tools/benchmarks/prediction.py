@@ -10,7 +10,7 @@ from capnet_mm.models import CLIPBackbone, TestTimeEnsemble
 
 from .baselines import FullLengthTextEncoder
 from .cases import classifier, image_batch
-from .measure import Row, device_name, interleave, max_difference, paired_ratio
+from .measure import Measurement, device_name, interleave, max_difference, paired_ratio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @torch.no_grad()
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure prediction of one view and of five."""
     full_length = dict(text_encoder=dict(type=FullLengthTextEncoder))
     model = classifier(args.clip, args.classes)
@@ -43,7 +43,7 @@ def _one_view(
     usual: nn.Module,
     images: Tensor,
     samples: list[DataSample],
-) -> Row:
+) -> Measurement:
 
     def baselines() -> list[DataSample]:
         usual.head.eval()  # forgets the class embeddings
@@ -57,7 +57,7 @@ def _one_view(
     timings = interleave(variants, args.rounds, device=args.device)
     to_bare = paired_ratio(timings["ours"], timings["bare image tower"])
     to_usual = paired_ratio(timings["usual way"], timings["ours"])
-    return Row(
+    return Measurement(
         what=f"prediction, {args.clip}, C = {args.classes}, batch {args.batch_size}",
         device=device_name(args.device),
         timings=timings,
@@ -71,7 +71,9 @@ def _one_view(
     )
 
 
-def _five_views(args: argparse.Namespace, model: nn.Module, images: Tensor) -> Row:
+def _five_views(
+    args: argparse.Namespace, model: nn.Module, images: Tensor
+) -> Measurement:
     batched = TestTimeEnsemble(model)
     looped = TestTimeEnsemble(model, max_batch_size=len(images))
     pixels = images.mul(60).add(120).clamp(0, 255).to(torch.uint8)
@@ -96,7 +98,7 @@ def _five_views(args: argparse.Namespace, model: nn.Module, images: Tensor) -> R
         torch.stack([sample.pred_logits for sample in variants[name]()])
         for name in ("ours", "five views, one by one")
     ]
-    return Row(
+    return Measurement(
         what=f"five-view ensemble, {args.clip}, {args.batch_size} images",
         device=device_name(args.device),
         timings=timings,

@@ -13,7 +13,7 @@ from capnet_mm.models.text_encoder import length_buckets
 from .baselines import FullLengthTextEncoder, everything_in_autograd
 from .cases import class_names
 from .measure import (
-    Row,
+    Measurement,
     count_flops,
     device_name,
     interleave,
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-context", type=int, default=16, help="M; default: 16")
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure ours against both usual ways."""
     torch.manual_seed(0)
     ours = CLIPTextEncoder(args.clip)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     second = paired_ratio(timings["weights frozen"], timings["ours"])
     memory = peaks["ours"] / peaks["all weights in autograd"]
     return [
-        Row(
+        Measurement(
             what=f"text branch forward + backward, {args.clip}, C = {args.classes}, "
             f"M = {args.num_context}",
             device=device_name(args.device),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .baselines import FullLengthTextEncoder, everything_in_autograd, restore_layers
 from .cases import classifier, image_batch
 from .measure import (
-    Row,
+    Measurement,
     count_flops,
     device_name,
     interleave,
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> list[Row]:
+def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure a step of ours against both usual ways."""
     full_length = dict(head=dict(text_encoder=dict(type=FullLengthTextEncoder)))
     options = dict(backbone=dict(compile=args.compile))
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> list[Row]:
     on_cuda = torch.device(args.device).type == "cuda"
     least = 2.0 if on_cuda else 1.5
     return [
-        Row(
+        Measurement(
             what=f"training step, {args.clip}, C = {args.classes}, batch "
             f"{args.batch_size}, {'bf16' if on_cuda else 'float32'}",
             device=device_name(args.device),

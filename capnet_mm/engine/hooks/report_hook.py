@@ -18,16 +18,16 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from capnet_mm.evaluation import LongTailMAP
+from capnet_mm.evaluation import LongTailMAP, by_train_count
 from capnet_mm.fileio import replace_files
 from capnet_mm.models import CorrelationPromptHead, LabelGraph
 from capnet_mm.visualization import read_curves
-from capnet_mm.visualization.figures import MAX_NAMES, by_train_count
+from capnet_mm.visualization.drawing import MAX_NAMES
 from capnet_mm.visualization.report import (
     REPORT_FILES,
-    Graph,
+    GraphExcerpt,
     Prediction,
-    Report,
+    RunReport,
     report_files,
 )
 
@@ -250,7 +250,7 @@ class ReportHook(Hook):
         else:
             runner.logger.info(f"Report written: {folder / 'report.html'}")
 
-    def _compose(self, runner) -> Report:
+    def _compose(self, runner) -> RunReport:
         results = dict(self._report or {})
         samples = results.pop("samples", [])
         names = results.pop("names", None)
@@ -258,7 +258,7 @@ class ReportHook(Hook):
         if names is None and samples:
             names = [str(index) for index in range(len(samples[0]["scores"]))]
         filename = runner.cfg.filename
-        return Report(
+        return RunReport(
             config=Path(filename).stem if filename else runner.experiment_name,
             tta=isinstance(unwrap_distributed(runner.model), BaseTTAModel),
             names=names or (),
@@ -334,7 +334,7 @@ def _read_picture(path: str) -> Image.Image | None:
 
 def _find_graph(
     model: nn.Module, train_counts: Sequence[int | None] | None
-) -> Graph | None:
+) -> GraphExcerpt | None:
     """The graph between the classes that a picture of it has names for."""
     for head in model.modules():
         if not isinstance(head, CorrelationPromptHead):
@@ -348,7 +348,7 @@ def _find_graph(
         features = F.normalize(graph.features[shown].float(), dim=-1)
         rows = graph.weights.new_zeros(len(shown), num_classes)
         rows.scatter_(1, graph.indices[shown], graph.weights[shown])
-        return Graph(
+        return GraphExcerpt(
             names=[head.classes[index] for index in shown],
             similarity=(features @ features.T).cpu().numpy(),
             adjacency=rows[:, shown].cpu().numpy(),
