@@ -19,7 +19,7 @@ from mmengine.runner import set_random_seed  # noqa: E402
 from mmpretrain.registry import DATASETS  # noqa: E402
 
 from capnet_mm import cli  # noqa: E402
-from capnet_mm.engine.unwrap import unwrap_datasets  # noqa: E402
+from capnet_mm.datasets.wrappers import unwrap_datasets  # noqa: E402
 from capnet_mm.visualization import training_set  # noqa: E402
 
 
