@@ -2,7 +2,7 @@
 """From a raw download to a checked data set: ``python tools/prepare_data.py KIND DIR``.
 
 Writes ``<name>_train.json`` and ``<name>_test.json`` (or ``_val``), which the data set
-classes read, and ``<name>.report.txt``. The format: ``capnet_mm/datasets/preparation``.
+classes read, and ``<name>.report.txt``. The format: ``capnet_mm/preparation``.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from capnet_mm.datasets import preparation  # noqa: E402
+from capnet_mm import preparation  # noqa: E402
 
 SHOWN_LINES = 10
 

@@ -7,9 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from capnet_mm.datasets.transforms.loading import CorruptImageError, LoadImage
 from capnet_mm.evaluation.frequency_groups import frequency_groups
 
-from ..transforms.loading import CorruptImageError, LoadImage
 from .labelled_set import LabelledImage, LabelledSet, file_hash
 
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from ..class_names import readable_name
-from ..coco_lt import COCO_CATEGORIES
+from capnet_mm.datasets.class_names import readable_name
+from capnet_mm.datasets.coco_lt import COCO_CATEGORIES
+
 from .id_lists import read_id_list
 from .labelled_set import (
     LabelledSet,

@@ -2,7 +2,8 @@
 
 from pathlib import Path, PurePosixPath
 
-from ..nus_wide import NUS_WIDE_CONCEPTS, NUS_WIDE_PROMPT_NAMES
+from capnet_mm.datasets.nus_wide import NUS_WIDE_CONCEPTS, NUS_WIDE_PROMPT_NAMES
+
 from .labelled_set import (
     LabelledImage,
     LabelledSet,

@@ -4,7 +4,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ..class_names import check_class_names, read_class_names, readable_name
+from capnet_mm.datasets.class_names import (
+    check_class_names,
+    read_class_names,
+    readable_name,
+)
+
 from .labelled_set import (
     LabelledImage,
     LabelledSet,

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 
-from ..class_names import readable_name
+from capnet_mm.datasets.class_names import readable_name
+
 from .id_lists import ListedImage, read_id_list
 from .labelled_set import (
     LabelledSet,

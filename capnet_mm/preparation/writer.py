@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from ..list_files import replace_files
+from capnet_mm.datasets.list_files import replace_files
+
 from .labelled_set import LabelledImage, LabelledSet
 
 

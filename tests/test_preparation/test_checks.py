@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capnet_mm.datasets import preparation
-from capnet_mm.datasets.preparation import LabelledImage, LabelledSet
+from capnet_mm import preparation
+from capnet_mm.preparation import LabelledImage, LabelledSet
 
 
 def make(train, test, name="pets"):

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from capnet_mm.datasets import COCOLT, preparation
-from capnet_mm.datasets.preparation.coco import read_coco_instances
+from capnet_mm import preparation
+from capnet_mm.datasets import COCOLT
+from capnet_mm.preparation.coco import read_coco_instances
 
 NAMES = COCOLT.METAINFO["classes"]
 # COCO's category ids have gaps.

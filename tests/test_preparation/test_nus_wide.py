@@ -3,7 +3,8 @@
 import pytest
 from mmpretrain.registry import DATASETS
 
-from capnet_mm.datasets import NUSWIDE, preparation
+from capnet_mm import preparation
+from capnet_mm.datasets import NUSWIDE
 
 NAMES = NUSWIDE.METAINFO["classes"]
 TRAIN = {"actor\\0001_2124494179.jpg": {"person", "sky"}, "zoo\\0002_1.jpg": set()}

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from capnet_mm.datasets import ImageListDataset, preparation
+from capnet_mm import preparation
+from capnet_mm.datasets import ImageListDataset
 
 
 @pytest.fixture

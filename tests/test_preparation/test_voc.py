@@ -4,8 +4,9 @@ import pickle
 
 import pytest
 
-from capnet_mm.datasets import VOCLT, preparation
-from capnet_mm.datasets.preparation.voc import read_voc_annotation
+from capnet_mm import preparation
+from capnet_mm.datasets import VOCLT
+from capnet_mm.preparation.voc import read_voc_annotation
 
 NAMES = VOCLT.METAINFO["classes"]
 OBJECT = """
