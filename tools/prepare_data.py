@@ -2,7 +2,7 @@
 """From a raw download to a checked data set: ``python tools/prepare_data.py KIND DIR``.
 
 Writes ``<name>_train.json`` and ``<name>_test.json`` (or ``_val``), which the data set
-classes read, and ``<name>.report.txt``. The format: ``capnet_mm/preparation``.
+classes read, and ``<name>.report.txt``. Formats: ``capnet_mm/preparation/writer.py``.
 """
 
 import argparse
@@ -22,52 +22,73 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("data_root", help="folder that the download was unpacked in")
-    common.add_argument("--out-dir", help="where to write; default: the data root")
-    common.add_argument(
+    voc = kinds.add_parser("voc-lt", help="VOCdevkit and a list")
+    voc.set_defaults(reader=preparation.read_voc_lt)
+    coco = kinds.add_parser("coco-lt", help="COCO 2017 and a list")
+    coco.set_defaults(reader=preparation.read_coco_lt)
+    nus_wide = kinds.add_parser("nus-wide", help="NUS-WIDE as published, or two lists")
+    nus_wide.set_defaults(reader=preparation.read_nus_wide)
+    custom = kinds.add_parser("custom", help="CSV, JSON lines or folder of .txt files")
+    custom.set_defaults(reader=preparation.read_own_data)
+    for kind in (voc, coco, nus_wide, custom):
+        add_common(kind)
+    for kind in (voc, coco, nus_wide):
+        kind.add_argument("--train-list", help="list of the training images")
+        kind.add_argument("--test-list", help="list of the test images")
+    add_long_tailed(voc, coco)
+    help_text = "folder of the images; default: Flickr"
+    nus_wide.add_argument("--image-dir", default="Flickr", help=help_text)
+    help_text = "ML-Decoder's nus_wid_data.csv, in place of two lists"
+    nus_wide.add_argument("--table", help=help_text)
+    add_custom(custom)
+    return parser.parse_args()
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options of all kinds."""
+    parser.add_argument("data_root", help="folder that the download was unpacked in")
+    parser.add_argument("--out-dir", help="where to write; default: the data root")
+    parser.add_argument(
         "--force", action="store_true", help="replace other files of the same names"
     )
-    common.add_argument(
+    parser.add_argument(
         "--images",
         choices=("check", "open", "ignore"),
         default="check",
         help="look that images are there (default), decode each as well, or neither",
     )
-    common.add_argument(
+    parser.add_argument(
         "--verify-images",
         dest="images",
         action="store_const",
         const="open",
         help="the same as --images open",
     )
-    common.add_argument(
+    parser.add_argument(
         "--unusable",
         choices=("error", "drop", "keep"),
         default="error",
         help="what to do with images that are missing or do not open: stop (default), "
         "leave them out, or list them all the same",
     )
-    common.add_argument(
+    parser.add_argument(
         "--drop-unlabelled",
         action="store_true",
         help="leave out images without any label; default: they are negatives",
     )
 
-    lists = argparse.ArgumentParser(add_help=False)
-    lists.add_argument("--train-list", help="list of the training images")
-    lists.add_argument("--test-list", help="list of the test images")
-    labels = argparse.ArgumentParser(add_help=False)
-    labels.add_argument(
-        "--labels",
-        choices=("list", "annotations"),
-        default="list",
-        help="whose labels count where both are there; both are compared always",
-    )
 
-    voc = kinds.add_parser(
-        "voc-lt", parents=[common, lists, labels], help="VOCdevkit and a list"
-    )
+def add_long_tailed(
+    voc: argparse.ArgumentParser, coco: argparse.ArgumentParser
+) -> None:
+    """The options of VOC-LT and COCO-LT."""
+    for kind in (voc, coco):
+        kind.add_argument(
+            "--labels",
+            choices=("list", "annotations"),
+            default="list",
+            help="whose labels count where both are there; both are compared always",
+        )
     voc.add_argument(
         "--difficult",
         choices=("positive", "negative", "unknown"),
@@ -75,88 +96,64 @@ def parse_args() -> argparse.Namespace:
         help="what a class is of which an image has difficult objects only; default: "
         "positive, as in VOC-LT",
     )
-    coco = kinds.add_parser(
-        "coco-lt", parents=[common, lists, labels], help="COCO 2017 and a list"
-    )
     coco.add_argument("--train-annotations", help="instances_train2017.json")
     coco.add_argument("--test-annotations", help="instances_val2017.json")
 
-    nus_wide = kinds.add_parser(
-        "nus-wide", parents=[common, lists], help="NUS-WIDE as published, or two lists"
-    )
-    nus_wide.add_argument(
-        "--image-dir", default="Flickr", help="folder of the images; default: Flickr"
-    )
 
-    nus_wide.add_argument(
-        "--table", help="ML-Decoder's nus_wid_data.csv, in place of two lists"
-    )
-
-    custom = kinds.add_parser(
-        "custom", parents=[common], help="CSV, JSON lines or a folder of .txt files"
-    )
-    custom.add_argument("--train", required=True, help=".csv, .tsv, .jsonl or folder")
-    custom.add_argument("--val", help="the same for validation")
-    custom.add_argument(
+def add_custom(parser: argparse.ArgumentParser) -> None:
+    """The options of one's own data."""
+    parser.add_argument("--train", required=True, help=".csv, .tsv, .jsonl or folder")
+    parser.add_argument("--val", help="the same for validation")
+    parser.add_argument(
         "--val-fraction",
         type=float,
         help="draw this part of --train for validation, evenly over the classes",
     )
-    custom.add_argument("--seed", type=int, default=0, help="of the drawing")
-    custom.add_argument("--classes", help="file with one class name a line")
-    custom.add_argument("--image-dir", default="", help="folder of the images")
-    custom.add_argument("--path-column", help="column or key of the image paths")
-    custom.add_argument("--labels-column", help="column or key of the class names")
-    custom.add_argument(
+    parser.add_argument("--seed", type=int, default=0, help="of the drawing")
+    parser.add_argument("--classes", help="file with one class name a line")
+    parser.add_argument("--image-dir", default="", help="folder of the images")
+    parser.add_argument("--path-column", help="column or key of the image paths")
+    parser.add_argument("--labels-column", help="column or key of the class names")
+    parser.add_argument(
         "--separator", default=";", help="between class names in a column; default: ;"
     )
-    custom.add_argument("--split-column", help="column that says train, val or test")
-    custom.add_argument("--name", default="custom", help="of the files to write")
-    return parser.parse_args()
-
-
-def read(args: argparse.Namespace) -> preparation.LabelledSet:
-    """Read the raw data of the kind that was asked for."""
-    readers = {
-        "voc-lt": preparation.read_voc_lt,
-        "coco-lt": preparation.read_coco_lt,
-        "nus-wide": preparation.read_nus_wide,
-        "custom": preparation.read_own_data,
-    }
-    other = ("kind", "out_dir", "force", "images", "unusable", "drop_unlabelled")
-    options = {key: value for key, value in vars(args).items() if key not in other}
-    return readers[args.kind](**options)
+    parser.add_argument("--split-column", help="column that says train, val or test")
+    parser.add_argument("--name", default="custom", help="of the files to write")
 
 
 def main() -> None:
     """Read, check, report, write."""
-    args = parse_args()
-    out_dir = Path(args.out_dir or args.data_root).expanduser()
-    labelled_set = read(args)
-    if args.drop_unlabelled:
+    options = vars(parse_args())
+    del options["kind"]
+    reader, out_dir = options.pop("reader"), options.pop("out_dir")
+    images, what_of_unusable = options.pop("images"), options.pop("unusable")
+    force, labelled_only = options.pop("force"), options.pop("drop_unlabelled")
+    labelled_set = reader(**options)
+    out_dir = Path(out_dir or options["data_root"]).expanduser()
+    if labelled_only:
         preparation.drop_unlabelled(labelled_set)
-    if args.unusable != "drop":  # else what will be written is not known yet
-        preparation.check_not_there(labelled_set, out_dir, args.force)
+    if not force and what_of_unusable != "drop":  # then what to write is known
+        preparation.check_not_there(labelled_set, out_dir)
 
     report = preparation.check_set(
         labelled_set,
-        args.data_root,
-        check_images=args.images != "ignore",
-        open_images=args.images == "open",
+        options["data_root"],
+        check_images=images != "ignore",
+        open_images=images == "open",
     )
     unusable = sum(map(len, report.unusable.values()))
-    if args.unusable == "drop" and unusable:
-        report = preparation.drop_unusable(report)
+    if what_of_unusable == "drop":
+        preparation.drop_unusable(report)
     report_path = out_dir / f"{labelled_set.name}.report.txt"
     preparation.write_report(report_path, preparation.format_report(report))
     print(preparation.format_report(report, SHOWN_LINES))
-    if args.unusable == "error" and unusable:
+    if what_of_unusable == "error" and unusable:
         raise FileNotFoundError(
             f"{unusable:,} images are missing or do not open; {report_path} lists them "
             "all, and nothing else was written. Complete them, or go on without them "
             "(--unusable drop) or with them (--unusable keep)."
         )
-    for path in preparation.write_set(labelled_set, out_dir, args.force):
+    for path in preparation.write_set(labelled_set, out_dir, force):
         print(f"written: {path}")
     print(f"written: {report_path}")
 

@@ -1,105 +1,75 @@
 """What is in a set, and what is wrong with it."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from capnet_mm.datasets import COCOLT, NUSWIDE, VOCLT
 from capnet_mm.datasets.transforms.loading import CorruptImageError, LoadImage
 from capnet_mm.evaluation.frequency_groups import frequency_groups
 
-from .labelled_set import LabelledImage, LabelledSet, file_hash
+from .labelled_set import LabelledImage, LabelledSet
+from .reading import file_hash
 
-
-class PublishedFigures(NamedTuple):
-    """Figures of a benchmark; None where none is published.
-
-    Args:
-        train (int): Number of training images.
-        test (int): Number of test images.
-        labels (int, optional): Number of labels of the training images.
-        least (int, optional): Training images of the rarest class.
-        most (int, optional): Training images of the most frequent class.
-        groups (tuple[int, int, int], optional): Number of head, medium and tail
-            classes.
-        unlabelled_test (int, optional): Test images without label.
-    """
-
-    train: int
-    test: int
-    labels: int | None = None
-    least: int | None = None
-    most: int | None = None
-    groups: tuple[int, int, int] | None = None
-    unlabelled_test: int | None = None
-
-
-# VOC-LT and COCO-LT: Wu et al. (ECCV 2020). NUS-WIDE: its own page.
-PUBLISHED = {
-    "voc_lt": PublishedFigures(1142, 4952, 2346, 4, 775, (6, 6, 8), 0),
-    "coco_lt": PublishedFigures(1909, 5000, 8316, 6, 1128, (22, 33, 25), 48),
-    "nus_wide": PublishedFigures(161789, 107859),
-}
+_Image = tuple[str, str]  # split and path
+_DATA_SETS = {"voc_lt": VOCLT, "coco_lt": COCOLT, "nus_wide": NUSWIDE}
 
 
 class Figure(NamedTuple):
-    """One figure beside the published one.
-
-    Args:
-        name (str): What is counted.
-        found (object): Here.
-        published (object): By the authors.
-    """
+    """One figure of a set, beside what its authors published."""
 
     name: str
     found: object
     published: object
 
 
-class SameImage(NamedTuple):
-    """An image in two splits.
-
-    Args:
-        first (str): 'split: path'.
-        second (str): 'split: path'.
-    """
-
-    first: str
-    second: str
-
-
 @dataclass
 class Report:
-    """What :func:`check_set` found.
-
-    Args:
-        labelled_set (LabelledSet): The set.
-        class_counts (dict[str, tuple[int, ...]]): Of every split.
-        groups (dict[str, tuple[int, ...]]): Classes by training count.
-        figures (list[Figure]): Those that are published for a set of this name.
-        missing (dict[str, list[str]]): By split, images that are not there.
-        broken (dict[str, dict[str, str]]): By split, images that do not open, and
-            why.
-        same_path (list[SameImage]): Images that two splits share.
-        same_bytes (list[SameImage]): Other images of two splits that are the same
-            byte for byte.
-        images_checked (bool): Whether it was looked for missing images and same
-            bytes.
-        images_opened (bool): Whether all images were decoded.
-    """
+    """What :func:`check_set` found; counts are those of the set as it is now."""
 
     labelled_set: LabelledSet
-    class_counts: dict[str, tuple[int, ...]]
-    groups: dict[str, tuple[int, ...]]
-    figures: list[Figure]
+    images_checked: bool  # whether it was looked for missing images and same bytes
+    images_opened: bool  # whether all images were decoded
+    # By split, images that are not there, and those that do not open, and why.
     missing: dict[str, list[str]] = field(default_factory=dict)
     broken: dict[str, dict[str, str]] = field(default_factory=dict)
-    same_path: list[SameImage] = field(default_factory=list)
-    same_bytes: list[SameImage] = field(default_factory=list)
-    images_checked: bool = False
-    images_opened: bool = False
+    # 'split: path' of the same images of two splits, by path and by their bytes only.
+    same_path: list[tuple[str, str]] = field(default_factory=list)
+    same_bytes: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def class_counts(self) -> dict[str, tuple[int, ...]]:
+        """Images of each class, by split."""
+        of = self.labelled_set
+        return {split: of.class_counts(split) for split in of.splits}
+
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """Head, medium and tail classes, by training images."""
+        return frequency_groups(self.labelled_set.class_counts("train"))
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Those that are published for a set of this name."""
+        splits, counts = self.labelled_set.splits, self.class_counts["train"]
+        if self.labelled_set.name not in _DATA_SETS or "test" not in splits:
+            return []
+        published = _DATA_SETS[self.labelled_set.name].PUBLISHED
+        test = splits["test"]
+        found = {
+            "training images": len(splits["train"]),
+            "test images": len(test),
+            "training labels": sum(counts),
+            "images of the rarest class": min(counts),
+            "images of the most frequent class": max(counts),
+            "head / medium / tail classes": tuple(map(len, self.groups.values())),
+            "test images without label": sum(not image.labels for image in test),
+        }
+        return [Figure(name, found[name], value) for name, value in published.items()]
 
     @property
     def unusable(self) -> dict[str, set[str]]:
@@ -116,137 +86,84 @@ def check_set(
     check_images: bool = True,
     open_images: bool = False,
 ) -> Report:
-    """Count and check a set.
+    """Check a set; all that is found is in the report, nothing raises.
 
     Args:
         labelled_set (LabelledSet): The set.
         data_root (str | Path): Folder that its image paths start from.
         check_images (bool): Whether to look that all images are there, and that no
             two of different splits are the same bytes (only files of the same size
-            and end are read whole). Defaults to True.
-        open_images (bool): Whether to decode every image with :class:`LoadImage`,
-            to its end. Defaults to False: it takes minutes.
-
-    Returns:
-        Report: All that was found; nothing raises.
+            and end are read whole).
+        open_images (bool): Whether to decode every image, to its end: it takes minutes.
     """
     data_root = Path(data_root).expanduser()
-    counts = {split: labelled_set.class_counts(split) for split in labelled_set.splits}
-    report = Report(
-        labelled_set,
-        counts,
-        frequency_groups(counts["train"]),
-        _compare(labelled_set, counts),
-        same_path=_same_paths(labelled_set.splits),
-        images_checked=check_images or open_images,
-        images_opened=open_images,
-    )
-    if not report.images_checked:
-        return report
+    report = Report(labelled_set, check_images or open_images, open_images)
+    every, there = [], []
     for split, images in labelled_set.splits.items():
         paths = [image.path for image in images]
-        missing = [path for path in paths if not (data_root / path).is_file()]
-        if missing:
-            report.missing[split] = missing
-        if open_images:
-            absent = set(missing)
-            broken = _open_all((p for p in paths if p not in absent), data_root)
-            if broken:
-                report.broken[split] = broken
-    report.same_bytes = _same_bytes(labelled_set.splits, data_root)
+        every += [(split, path) for path in paths]
+        if not report.images_checked:
+            continue
+        found = [path for path in paths if (data_root / path).is_file()]
+        there += [(split, path) for path in found]
+        if len(found) < len(paths):
+            missing = set(paths).difference(found)
+            report.missing[split] = [path for path in paths if path in missing]
+        if open_images and (broken := _open_all(found, data_root)):
+            report.broken[split] = broken
+    report.same_path = _pairs(_finer([every], lambda path: path))
+    groups = [there]
+    # From cheap to dear: of many images, few agree in size and end.
+    for key in (lambda path: path.stat().st_size, _end, file_hash):
+        groups = _finer(groups, lambda path, key=key: key(data_root / path))
+    known = set(report.same_path)
+    report.same_bytes = [pair for pair in _pairs(groups) if pair not in known]
     return report
 
 
 def drop_unusable(report: Report) -> Report:
     """Take the images that are missing or do not open off the set, in place.
 
-    Args:
-        report (Report): What :func:`check_set` found.
-
-    Returns:
-        Report: Of the set as it is now; it still lists the images that were dropped.
-
-    Raises:
-        ValueError: Nothing would be left of a split.
+    ``ValueError`` if nothing would be left of a split. Returns the same report, which
+    still lists what was dropped.
     """
     labelled_set = report.labelled_set
     for split, unwanted in report.unusable.items():
         images = labelled_set.splits[split]
         kept = [image for image in images if image.path not in unwanted]
-        _replace(labelled_set, split, kept, "that are missing or do not open")
-    counts = {split: labelled_set.class_counts(split) for split in labelled_set.splits}
-    return replace(
-        report,
-        class_counts=counts,
-        groups=frequency_groups(counts["train"]),
-        figures=_compare(labelled_set, counts),
-    )
+        _keep(labelled_set, split, kept, "that are missing or do not open")
+    return report
 
 
 def drop_unlabelled(labelled_set: LabelledSet) -> None:
     """Take the images without any label off a set, in place; how many is noted.
 
-    Args:
-        labelled_set (LabelledSet): The set.
-
-    Raises:
-        ValueError: Nothing would be left of a split.
+    ``ValueError`` if nothing would be left of a split.
     """
-    for split, images in list(labelled_set.splits.items()):
+    for split, images in labelled_set.splits.items():
         kept = [image for image in images if image.labels]
-        _replace(labelled_set, split, kept, "without any label")
+        _keep(labelled_set, split, kept, "without any label")
 
 
-def _replace(
+def _keep(
     labelled_set: LabelledSet, split: str, kept: list[LabelledImage], which: str
 ) -> None:
     number = len(labelled_set.splits[split]) - len(kept)
-    if not number:
-        return
-    if not kept:
+    if number and not kept:
         raise ValueError(
             f"All {number:,} images of {split} are {which.removeprefix('that are ')}: "
             "check the data root and the image folder."
         )
-    labelled_set.splits[split] = kept
-    labelled_set.notes.append(f"{split}: {number:,} images {which} were left out.")
-    dropped = labelled_set.options.setdefault("dropped", {})
-    dropped[split] = dropped.get(split, 0) + number
-
-
-def _compare(
-    labelled_set: LabelledSet, counts: dict[str, tuple[int, ...]]
-) -> list[Figure]:
-    published = PUBLISHED.get(labelled_set.name)
-    if published is None or "test" not in labelled_set.splits:
-        return []
-    train, test = labelled_set.splits["train"], labelled_set.splits["test"]
-    groups = frequency_groups(counts["train"])
-    figures = [
-        Figure("training images", len(train), published.train),
-        Figure("test images", len(test), published.test),
-        Figure("training labels", sum(counts["train"]), published.labels),
-        Figure("images of the rarest class", min(counts["train"]), published.least),
-        Figure(
-            "images of the most frequent class", max(counts["train"]), published.most
-        ),
-        Figure(
-            "head / medium / tail classes",
-            tuple(len(each) for each in groups.values()),
-            published.groups,
-        ),
-        Figure(
-            "test images without label",
-            sum(not image.labels for image in test),
-            published.unlabelled_test,
-        ),
-    ]
-    return [figure for figure in figures if figure.published is not None]
+    if number:
+        labelled_set.splits[split] = kept
+        labelled_set.notes.append(f"{split}: {number:,} images {which} were left out.")
+        dropped = labelled_set.options.setdefault("dropped", {})
+        dropped[split] = dropped.get(split, 0) + number
 
 
 def _open_all(paths: Iterable[str], data_root: Path) -> dict[str, str]:
-    load = LoadImage()
-    broken = {}
+    """The images that do not open, and why."""
+    load, broken = LoadImage(), {}
     for path in paths:
         try:
             load({"img_path": str(data_root / path)})
@@ -255,59 +172,25 @@ def _open_all(paths: Iterable[str], data_root: Path) -> dict[str, str]:
     return broken
 
 
-def _same_paths(splits: dict[str, list[LabelledImage]]) -> list[SameImage]:
-    found = []
-    for first, second in combinations(splits, 2):
-        there = {image.path for image in splits[first]}
-        found += [
-            SameImage(f"{first}: {image.path}", f"{second}: {image.path}")
-            for image in splits[second]
-            if image.path in there
-        ]
-    return found
+def _finer(groups: list[list[_Image]], key: Callable) -> list[list[_Image]]:
+    """Part groups of images by a key; those of one split alone are left out."""
+    finer = defaultdict(list)
+    for number, group in enumerate(groups):
+        for split, path in group:
+            finer[number, key(path)].append((split, path))
+    return [group for group in finer.values() if len(dict(group)) > 1]
 
 
-def _same_bytes(
-    splits: dict[str, list[LabelledImage]], data_root: Path
-) -> list[SameImage]:
-    candidates = [
-        [
-            (split, image.path)
-            for split, images in splits.items()
-            for image in images
-            if (data_root / image.path).is_file()
-        ]
-    ]
-    # From cheap to dear: of many images, few agree in size and end.
-    for key in (_size, _end, file_hash):
-        candidates = [
-            group
-            for entries in candidates
-            for group in _grouped(entries, key, data_root)
-            if len({split for split, _ in group}) > 1
-        ]
+def _pairs(groups: list[list[_Image]]) -> list[tuple[str, str]]:
     return [
-        SameImage(": ".join(first), ": ".join(second))
-        for entries in candidates
-        for first, second in combinations(entries, 2)
-        if first[0] != second[0] and first[1] != second[1]
+        (": ".join(first), ": ".join(second))
+        for group in groups
+        for first, second in combinations(group, 2)
+        if first[0] != second[0]
     ]
-
-
-def _grouped(
-    entries: list[tuple[str, str]], key: Callable[[Path], object], data_root: Path
-) -> list[list[tuple[str, str]]]:
-    groups: dict[object, list[tuple[str, str]]] = {}
-    for split, path in entries:
-        groups.setdefault(key(data_root / path), []).append((split, path))
-    return list(groups.values())
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def _end(path: Path) -> bytes:
     with open(path, "rb") as file:
-        file.seek(-min(64, _size(path)), os.SEEK_END)
+        file.seek(-min(64, path.stat().st_size), os.SEEK_END)
         return file.read()

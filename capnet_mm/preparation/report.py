@@ -1,126 +1,95 @@
 """The report of a preparation, as text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from .checks import Report
+from .labelled_set import LabelledSet, Labels
 
 
 def format_report(report: Report, limit: int | None = None) -> str:
-    """Say what is in a set and what is wrong with it.
+    """What is in a set and what is wrong with it, with a line break at the end.
 
-    Args:
-        report (Report): What :func:`check_set` found.
-        limit (int, optional): At most this many lines of each list of images.
-            Defaults to None: all.
-
-    Returns:
-        str: The text, with a line break at its end.
+    Of each list of images, at most ``limit`` lines are shown; None for all.
     """
-    parts = [
-        _overview(report),
-        _published(report),
-        _counts(report),
-        _list("Notes", report.labelled_set.notes),
-        _differences(report, limit),
-        *_images(report, limit),
+    labelled_set = report.labelled_set
+    parts = [_overview(report), _published(report), _counts(report)]
+    if labelled_set.notes:
+        parts.append(_list("Notes", labelled_set.notes, None))
+    if lines := [_difference(*each, labelled_set) for each in labelled_set.differences]:
+        parts.append(_list("Labels on which list and annotations differ", lines, limit))
+    lines = map(" = ".join, report.same_path)
+    parts.append(_list("Images in two splits, by path", lines, limit))
+    if not report.images_checked:
+        return "\n\n".join([*filter(None, parts), "Images: not looked for\n"])
+    lines = map(" = ".join, report.same_bytes)
+    parts.append(_list("Images in two splits, by their bytes", lines, limit))
+    lines = [f"{split}: {each}" for split, of in report.missing.items() for each in of]
+    parts.append(_list("Images that are missing", lines, limit))
+    lines = [
+        f"{split}: {path}: {reason}"
+        for split, reason_of in report.broken.items()
+        for path, reason in reason_of.items()
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    title = "Images that do not open"
+    opened = report.images_opened
+    parts.append(_list(title, lines, limit) if opened else f"{title}: not tried")
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _overview(report: Report) -> str:
-    labelled_set = report.labelled_set
+    labelled_set, counts = report.labelled_set, report.class_counts
     lines = [f"Data set {labelled_set.name}: {len(labelled_set.classes)} classes"]
     for split, images in labelled_set.splits.items():
         unlabelled = sum(not image.labels for image in images)
+        unknown = sum(len(image.unknown) for image in images)
         lines.append(
-            f"  {split}: {len(images):,} images, {sum(report.class_counts[split]):,} "
-            f"labels, {unlabelled:,} images without label"
+            f"{split}: {len(images):,} images, {sum(counts[split]):,} labels, "
+            f"{unlabelled:,} images without label"
+            + (f", {unknown:,} unknown labels" if unknown else "")
         )
-        if unknown := sum(len(image.unknown) for image in images):
-            lines[-1] += f", {unknown:,} unknown labels"
     sizes = ", ".join(f"{len(each)} {name}" for name, each in report.groups.items())
-    lines.append(f"  classes by training images: {sizes}")
-    return "\n".join(lines)
+    return "\n  ".join([*lines, f"classes by training images: {sizes}"])
 
 
 def _published(report: Report) -> str:
-    lines = []
+    lines = ["Beside the published figures"]
     for name, found, published in report.figures:
-        verdict = "as published"
-        if found != published:
-            verdict = f"DIFFERS, published: {_number(published)}"
+        differs = f"DIFFERS, published: {_number(published)}"
+        verdict = "as published" if found == published else differs
         lines.append(f"{name}: {_number(found)}, {verdict}")
-    if not lines:
-        return ""
-    return "\n  ".join(["Beside the published figures", *lines])
+    return "\n  ".join(lines) if report.figures else ""
 
 
 def _counts(report: Report) -> str:
-    labelled_set = report.labelled_set
-    group_of = {
-        label: name for name, labels in report.groups.items() for label in labels
-    }
-    width = max(map(len, labelled_set.classes))
-    splits = list(labelled_set.splits)
-    lines = ["Images of each class"]
-    lines.append(f"  {'':{width}}" + "".join(f"{split:>9}" for split in splits))
-    train = report.class_counts["train"]
-    for label in sorted(range(len(train)), key=lambda label: -train[label]):
-        numbers = "".join(f"{report.class_counts[split][label]:9,}" for split in splits)
-        name = labelled_set.classes[label]
-        lines.append(f"  {name:{width}}{numbers}  {group_of[label]}")
-    return "\n".join(lines)
+    names, counts = report.labelled_set.classes, report.class_counts
+    groups = report.groups.items()
+    group_of = {label: group for group, labels in groups for label in labels}
+    width = max(map(len, names))
+    lines = [f"{'':{width}}" + "".join(f"{split:>9}" for split in counts)]
+    for label in sorted(group_of, key=lambda label: (-counts["train"][label], label)):
+        numbers = "".join(f"{each[label]:9,}" for each in counts.values())
+        lines.append(f"{names[label]:{width}}{numbers}  {group_of[label]}")
+    return "\n  ".join(["Images of each class", *lines])
 
 
-def _differences(report: Report, limit: int | None) -> str:
-    names = report.labelled_set.classes
-
-    def written(labels: Sequence[int]) -> str:
-        return ", ".join(names[label] for label in labels) or "none"
-
-    lines = [
-        f"{split}: {path}: the list has {written(listed)}; by the annotations "
-        f"{written(derived)}"
-        for split, path, listed, derived in report.labelled_set.differences
-    ]
-    return _list("Labels on which list and annotations differ", lines, limit)
-
-
-def _images(report: Report, limit: int | None) -> list[str]:
-    missing = [
-        f"{split}: {path}" for split, each in report.missing.items() for path in each
-    ]
-    broken = [
-        f"{split}: {path}: {reason}"
-        for split, each in report.broken.items()
-        for path, reason in each.items()
-    ]
-    same_path = [f"{first} = {second}" for first, second in report.same_path]
-    same_bytes = [f"{first} = {second}" for first, second in report.same_bytes]
-    parts = [_list("Images in two splits, by path", same_path, limit, none="none")]
-    if not report.images_checked:
-        return [*parts, "Images: not looked for"]
-    parts += [
-        _list("Images in two splits, by their bytes", same_bytes, limit, none="none"),
-        _list("Images that are missing", missing, limit, none="none"),
-    ]
-    if not report.images_opened:
-        return [*parts, "Images that do not open: not tried"]
-    return [*parts, _list("Images that do not open", broken, limit, none="none")]
-
-
-def _list(
-    title: str, lines: Sequence[str], limit: int | None = None, none: str = ""
+def _difference(
+    split: str, path: str, listed: Labels, derived: Labels, labelled_set: LabelledSet
 ) -> str:
-    if not lines:
-        return f"{title}: {none}" if none else ""
-    shown = list(lines[:limit])
+    names = labelled_set.classes
+    listed, derived = (
+        ", ".join(names[label] for label in labels) or "none"
+        for labels in (listed, derived)
+    )
+    return f"{split}: {path}: the list has {listed}; by the annotations {derived}"
+
+
+def _list(title: str, lines: Iterable[str], limit: int | None) -> str:
+    lines = list(lines)
+    shown = lines[:limit]
     if len(shown) < len(lines):
         shown.append(f"… and {len(lines) - len(shown):,} more")
-    return "\n".join([f"{title}: {len(lines):,}", *(f"  {line}" for line in shown)])
+    return "\n  ".join([f"{title}: {f'{len(lines):,}' if lines else 'none'}", *shown])
 
 
 def _number(value: object) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return " / ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else " / ".join(map(str, value))

@@ -1,162 +1,173 @@
-"""Tables of images and labels: CSV and TSV."""
+"""Rows of image paths and class names: of CSV and TSV, and how they get labels."""
 
 import ast
 import csv
 import io
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from .labelled_set import read_text
+from capnet_mm.datasets.list_files import read_text
+
+from .labelled_set import LabelledImage
+from .reading import SourceFiles, clean_path, wrong
 
 _SPLITS = ("train", "val", "test")
 
 
 class Row(NamedTuple):
-    """One image of a table, or of another form of one's own data.
-
-    Args:
-        path (str): Of the image, as it stands there.
-        names (list[str]): Its classes.
-        unknown (list[str]): Classes of which it is not known whether it shows them.
-        place (str): Where it stands, for error messages ("table.csv, line 3").
-        split (str): What the column of splits says. Defaults to '': there is none.
-    """
+    """One image of a table, or of another form with class names."""
 
     path: str
     names: list[str]
-    unknown: list[str]
-    place: str
-    split: str = ""
+    unknown: list[str]  # classes of which it is not known whether it shows them
+    place: str  # for error messages: "table.csv, line 3"
+    split: str = ""  # what the column of splits says, if there is one
+
+
+class Columns(NamedTuple):
+    """Columns of a table, or keys of JSON lines, by what they say."""
+
+    path_column: str | None = None  # by default the first column; the key 'path'
+    # Class names; by default the other one of two columns (beside that of splits), and
+    # with more, each column is a class; the key 'labels'.
+    labels_column: str | None = None
+    split_column: str | None = None  # 'train', 'val' or 'test'; of tables only
+    separator: str = ";"  # between class names in a column
 
 
 def read_table(
-    path: Path,
-    path_column: str | None = None,
-    labels_column: str | None = None,
-    separator: str = ";",
-    split_column: str | None = None,
+    files: SourceFiles, path: Path, columns: Columns
 ) -> tuple[list[Row], list[str] | None]:
-    """Read a table with a header.
+    """Rows of a table with a header, and the classes if there is a column for each.
 
-    Args:
-        path (Path): A ``.tsv`` file is parted by tabs, all others by commas.
-        path_column (str, optional): Column of the image paths. Defaults to None: the
-            first.
-        labels_column (str, optional): Column of class names. Defaults to None: the
-            other one of two (beside ``split_column``), and with more, one a class.
-        separator (str): What parts class names in a column. Defaults to ';'.
-        split_column (str, optional): Column of 'train', 'val' or 'test'.
-
-    Returns:
-        tuple[list[Row], list[str] | None]: Rows, and the names of the classes if
-        there is one column for each.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A line is wrong; the message names file and line.
+    A ``.tsv`` file is parted by tabs, all others by commas. Errors name the line.
     """
     text = read_text(path, "table", "check the options that name your files.")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
+    rows = []
     try:
         header = [cell.strip() for cell in next(reader, [])]
-        if len(header) < 2 or len(set(header)) != len(header):
-            raise ValueError(
-                f"{path}, line 1: expected a header with a column of paths and at "
-                f"least one more, all names different; got {header}."
-            )
-        path_at = _column(header, path_column, path) if path_column else 0
-        split_at = _column(header, split_column, path) if split_column else None
-        others = [i for i in range(len(header)) if i not in (path_at, split_at)]
-        labels_at = _column(header, labels_column, path) if labels_column else None
-        if labels_at is None and len(others) == 1:
-            labels_at = others[0]
+        columns, classes = _resolve(columns, header, f"{path}, line 1")
         for cells in reader:
             place = f"{path}, line {reader.line_num}"
-            if not any(cell.strip() for cell in cells):
+            if not any(map(str.strip, cells)):
                 continue
             if len(cells) != len(header):
-                raise ValueError(
-                    f"{place}: {len(cells)} columns, but the header has {len(header)}."
-                )
-            if labels_at is not None:
-                names, unknown = _names(cells[labels_at], separator, place), []
-            else:
-                names, unknown = [], []
-                for index in others:
-                    value = _number(cells[index], header[index], place)
-                    if value:
-                        (names if value == 1 else unknown).append(header[index])
-            split = "" if split_at is None else _split(cells[split_at], place)
-            rows.append(Row(cells[path_at].strip(), names, unknown, place, split))
+                found = f"{len(cells)} columns, but the header has {len(header)}"
+                raise ValueError(f"{place}: {found}.")
+            cell_of = dict(zip(header, map(str.strip, cells), strict=True))
+            rows.append(_row(cell_of, columns, classes, place))
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
-    columns = None if labels_at is not None else [header[index] for index in others]
-    return rows, columns
+    files.record(path)
+    return rows, None if columns.labels_column else classes
 
 
 def split_rows(rows: list[Row], path: Path, held_out: str) -> dict[str, list[Row]]:
-    """Part the rows of one table by what its column of splits says.
-
-    Args:
-        rows (list[Row]): Of :func:`read_table` with a ``split_column``.
-        path (Path): The table, for error messages.
-        held_out (str): What the images that are not for training are called here:
-            'val' or 'test'.
-
-    Returns:
-        dict[str, list[Row]]: 'train' and ``held_out``.
-
-    Raises:
-        ValueError: One of the two is empty, or there are three splits.
-    """
+    """Part rows by the column of splits; those not for training are ``held_out``."""
     found = sorted({row.split for row in rows})
     if len(found) != 2 or "train" not in found:
         raise ValueError(
-            f"{path}: its column of splits says {', '.join(found)}; expected 'train' "
-            "and one of 'val' and 'test'."
+            f"{path}: its column of splits says {', '.join(found) or 'nothing'}; "
+            "expected 'train' and one of 'val' and 'test'."
         )
-    parts: dict[str, list[Row]] = {"train": [], held_out: []}
+    return {
+        "train": [row for row in rows if row.split == "train"],
+        held_out: [row for row in rows if row.split != "train"],
+    }
+
+
+def label_rows(
+    rows: list[Row], classes: Sequence[str], image_dir: str, numbers: bool = True
+) -> list[LabelledImage]:
+    """Turn class names (with ``numbers``, also positions in ``classes``) into labels.
+
+    ``ValueError`` where a class is unknown, or given as a label and as unknown.
+    """
+    label_of = {name: label for label, name in enumerate(classes)}
+    images = []
     for row in rows:
-        parts["train" if row.split == "train" else held_out].append(row)
-    return parts
+        labels, unknown = (
+            {_label(name, label_of, numbers, row.place) for name in names}
+            for names in (row.names, row.unknown)
+        )
+        if labels & unknown:
+            name = classes[min(labels & unknown)]
+            both = f"{name!r} is given as a label and as unknown"
+            raise ValueError(f"{row.place}: {both}; decide for one.")
+        path = str(PurePosixPath(image_dir) / row.path)
+        image = LabelledImage(path, tuple(sorted(labels)), tuple(sorted(unknown)))
+        images.append(image)
+    return images
+
+
+def are_names(names: object) -> bool:
+    """Whether this is a list of class names (or of numbers of classes)."""
+    # bool is an int in Python, but true is no label.
+    return isinstance(names, list) and all(type(name) in (str, int) for name in names)
+
+
+def _resolve(
+    columns: Columns, header: list[str], place: str
+) -> tuple[Columns, list[str]]:
+    """The columns with all their names, and those of one class each."""
+    if len(header) < 2 or len(set(header)) != len(header):
+        expected = "a header with a column of paths and more, all names different"
+        raise wrong(place, expected, header)
+    for name in columns[:3]:
+        if name and name not in header:
+            raise ValueError(f"{place}: there is no column {name!r} in {header}.")
+    path_column = columns.path_column or header[0]
+    known = (path_column, columns.split_column)
+    others = [name for name in header if name not in known]
+    labels_column = columns.labels_column or (others[0] if len(others) == 1 else None)
+    columns = columns._replace(path_column=path_column, labels_column=labels_column)
+    return columns, others
+
+
+def _row(
+    cell_of: dict[str, str], columns: Columns, classes: list[str], place: str
+) -> Row:
+    path = clean_path(cell_of[columns.path_column])
+    split = cell_of.get(columns.split_column, "")
+    if columns.split_column and split not in _SPLITS:
+        known = ", ".join(_SPLITS)
+        raise ValueError(f"{place}: split {split!r} is none of {known}.")
+    if columns.labels_column:
+        cell = cell_of[columns.labels_column]
+        return Row(path, _names(cell, columns.separator, place), [], place, split)
+    for name in classes:
+        if cell_of[name] not in ("0", "1", "-1"):
+            raise ValueError(
+                f"{place}, column {name!r}: expected 0, 1 or -1, got {cell_of[name]!r} "
+                "(is this a table with class names? then name their column with "
+                "--labels-column)."
+            )
+    names = [name for name in classes if cell_of[name] == "1"]
+    unknown = [name for name in classes if cell_of[name] == "-1"]
+    return Row(path, names, unknown, place, split)
 
 
 def _names(cell: str, separator: str, place: str) -> list[str]:
-    """Class names of a cell: parted by the separator, or a list as Python writes it."""
-    cell = cell.strip()
+    """Class names that are parted by the separator or a list in Python's notation."""
     if not (cell.startswith("[") and cell.endswith("]")):
         return [name.strip() for name in cell.split(separator) if name.strip()]
     try:
         names = ast.literal_eval(cell)  # literals only: it runs no code
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(
-            f"{place}: expected class names as a list, ['cat', 'dog'], got {cell!r}."
-        ) from error
-    if not isinstance(names, list) or not all(type(n) in (str, int) for n in names):
-        raise ValueError(
-            f"{place}: expected class names as a list, ['cat', 'dog'], got {cell!r}."
-        )
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        names = None
+    if not are_names(names):
+        raise wrong(place, "class names as a list, ['cat', 'dog']", cell)
     return [str(name).strip() for name in names]
 
 
-def _split(cell: str, place: str) -> str:
-    if cell.strip() not in _SPLITS:
-        raise ValueError(f"{place}: split {cell!r} is none of {', '.join(_SPLITS)}.")
-    return cell.strip()
-
-
-def _column(header: list[str], name: str, path: Path) -> int:
-    if name not in header:
-        raise ValueError(f"{path}, line 1: there is no column {name!r} in {header}.")
-    return header.index(name)
-
-
-def _number(cell: str, name: str, place: str) -> int:
-    if cell.strip() not in ("0", "1", "-1"):
-        raise ValueError(
-            f"{place}, column {name!r}: expected 0, 1 or -1, got {cell!r} (is this a "
-            "table with class names? then name their column with --labels-column)."
-        )
-    return int(cell)
+def _label(name: str, label_of: dict[str, int], numbers: bool, place: str) -> int:
+    if name in label_of:
+        return label_of[name]
+    if numbers and name.isascii() and name.isdecimal() and int(name) < len(label_of):
+        return int(name)
+    known = f"none of the {len(label_of)} classes"
+    known += f" and no number from 0 to {len(label_of) - 1}" if numbers else ""
+    raise ValueError(f"{place}: label {name!r} is {known}; add it, or correct it.")
