@@ -8,6 +8,7 @@ classes read, and ``<name>.report.txt``. Formats: ``capnet_mm/preparation/writer
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if importlib.util.find_spec("capnet_mm") is None:  # not installed
@@ -28,132 +29,115 @@ def parse_args() -> argparse.Namespace:
     coco.set_defaults(reader=preparation.read_coco_lt)
     nus_wide = kinds.add_parser("nus-wide", help="NUS-WIDE as published, or two lists")
     nus_wide.set_defaults(reader=preparation.read_nus_wide)
-    custom = kinds.add_parser("custom", help="CSV, JSON lines or folder of .txt files")
+    custom = kinds.add_parser(
+        "custom", help="CSV, JSON lines or a folder of .txt files"
+    )
     custom.set_defaults(reader=preparation.read_own_data)
     for kind in (voc, coco, nus_wide, custom):
-        add_common(kind)
+        add_common(kind.add_argument)
     for kind in (voc, coco, nus_wide):
         kind.add_argument("--train-list", help="list of the training images")
         kind.add_argument("--test-list", help="list of the test images")
-    add_long_tailed(voc, coco)
-    help_text = "folder of the images; default: Flickr"
-    nus_wide.add_argument("--image-dir", default="Flickr", help=help_text)
-    help_text = "ML-Decoder's nus_wid_data.csv, in place of two lists"
-    nus_wide.add_argument("--table", help=help_text)
-    add_custom(custom)
+    add_long_tailed(voc.add_argument, coco.add_argument)
+    add = nus_wide.add_argument
+    add("--image-dir", default="Flickr", help="folder of the images; default: Flickr")
+    add("--table", help="ML-Decoder's nus_wid_data.csv, in place of two lists")
+    add_custom(custom.add_argument)
     return parser.parse_args()
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(add: Callable) -> None:
     """The options of all kinds."""
-    parser.add_argument("data_root", help="folder that the download was unpacked in")
-    parser.add_argument("--out-dir", help="where to write; default: the data root")
-    parser.add_argument(
-        "--force", action="store_true", help="replace other files of the same names"
-    )
-    parser.add_argument(
-        "--images",
-        choices=("check", "open", "ignore"),
-        default="check",
-        help="look that images are there (default), decode each as well, or neither",
-    )
-    parser.add_argument(
-        "--verify-images",
-        dest="images",
-        action="store_const",
-        const="open",
-        help="the same as --images open",
-    )
-    parser.add_argument(
+    add("data_root", help="folder that the download was unpacked in")
+    add("--out-dir", help="where to write; default: the data root")
+    add("--force", action="store_true", help="replace other files of the same names")
+    images = "look that images are there (default), decode each as well, or neither"
+    add("--images", choices=("check", "open", "ignore"), default="check", help=images)
+    same = {"dest": "images", "action": "store_const", "const": "open"}
+    add("--verify-images", **same, help="the same as --images open")
+    add(
         "--unusable",
         choices=("error", "drop", "keep"),
         default="error",
         help="what to do with images that are missing or do not open: stop (default), "
         "leave them out, or list them all the same",
     )
-    parser.add_argument(
-        "--drop-unlabelled",
-        action="store_true",
-        help="leave out images without any label; default: they are negatives",
-    )
+    unlabelled = "leave out images without any label; default: they are negatives"
+    add("--drop-unlabelled", dest="labelled", action="store_true", help=unlabelled)
 
 
-def add_long_tailed(
-    voc: argparse.ArgumentParser, coco: argparse.ArgumentParser
-) -> None:
+def add_long_tailed(add_voc: Callable, add_coco: Callable) -> None:
     """The options of VOC-LT and COCO-LT."""
-    for kind in (voc, coco):
-        kind.add_argument(
+    for add in (add_voc, add_coco):
+        add(
             "--labels",
             choices=("list", "annotations"),
             default="list",
             help="whose labels count where both are there; both are compared always",
         )
-    voc.add_argument(
+    add_voc(
         "--difficult",
         choices=("positive", "negative", "unknown"),
         default="positive",
         help="what a class is of which an image has difficult objects only; default: "
         "positive, as in VOC-LT",
     )
-    coco.add_argument("--train-annotations", help="instances_train2017.json")
-    coco.add_argument("--test-annotations", help="instances_val2017.json")
+    add_coco("--train-annotations", help="instances_train2017.json")
+    add_coco("--test-annotations", help="instances_val2017.json")
 
 
-def add_custom(parser: argparse.ArgumentParser) -> None:
+def add_custom(add: Callable) -> None:
     """The options of one's own data."""
-    parser.add_argument("--train", required=True, help=".csv, .tsv, .jsonl or folder")
-    parser.add_argument("--val", help="the same for validation")
-    parser.add_argument(
-        "--val-fraction",
-        type=float,
-        help="draw this part of --train for validation, evenly over the classes",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing")
-    parser.add_argument("--classes", help="file with one class name a line")
-    parser.add_argument("--image-dir", default="", help="folder of the images")
-    parser.add_argument("--path-column", help="column or key of the image paths")
-    parser.add_argument("--labels-column", help="column or key of the class names")
-    parser.add_argument(
-        "--separator", default=";", help="between class names in a column; default: ;"
-    )
-    parser.add_argument("--split-column", help="column that says train, val or test")
-    parser.add_argument("--name", default="custom", help="of the files to write")
+    add("--train", required=True, help=".csv, .tsv, .jsonl or folder")
+    add("--val", help="the same for validation")
+    fraction = "draw this part of --train for validation, evenly over the classes"
+    add("--val-fraction", type=float, help=fraction)
+    add("--seed", type=int, default=0, help="of the drawing")
+    add("--classes", help="file with one class name a line")
+    add("--image-dir", default="", help="folder of the images")
+    add("--path-column", help="column or key of the image paths")
+    add("--labels-column", help="column or key of the class names")
+    add("--separator", default=";", help="between class names in a column; default: ;")
+    add("--split-column", help="column that says train, val or test")
+    add("--name", default="custom", help="of the files to write")
+
+
+def read(args: argparse.Namespace) -> preparation.LabelledSet:
+    """Read the raw data of the kind that was asked for."""
+    other = ("kind", "reader", "out_dir", "force", "images", "unusable", "labelled")
+    options = {key: value for key, value in vars(args).items() if key not in other}
+    return args.reader(**options)
 
 
 def main() -> None:
     """Read, check, report, write."""
-    options = vars(parse_args())
-    del options["kind"]
-    reader, out_dir = options.pop("reader"), options.pop("out_dir")
-    images, what_of_unusable = options.pop("images"), options.pop("unusable")
-    force, labelled_only = options.pop("force"), options.pop("drop_unlabelled")
-    labelled_set = reader(**options)
-    out_dir = Path(out_dir or options["data_root"]).expanduser()
-    if labelled_only:
+    args = parse_args()
+    out_dir = Path(args.out_dir or args.data_root).expanduser()
+    labelled_set = read(args)
+    if args.labelled:
         preparation.drop_unlabelled(labelled_set)
-    if not force and what_of_unusable != "drop":  # then what to write is known
+    if not args.force and args.unusable != "drop":  # then what to write is known
         preparation.check_not_there(labelled_set, out_dir)
 
     report = preparation.check_set(
         labelled_set,
-        options["data_root"],
-        check_images=images != "ignore",
-        open_images=images == "open",
+        args.data_root,
+        check_images=args.images != "ignore",
+        open_images=args.images == "open",
     )
     unusable = sum(map(len, report.unusable.values()))
-    if what_of_unusable == "drop":
+    if args.unusable == "drop":
         preparation.drop_unusable(report)
     report_path = out_dir / f"{labelled_set.name}.report.txt"
     preparation.write_report(report_path, preparation.format_report(report))
     print(preparation.format_report(report, SHOWN_LINES))
-    if what_of_unusable == "error" and unusable:
+    if args.unusable == "error" and unusable:
         raise FileNotFoundError(
             f"{unusable:,} images are missing or do not open; {report_path} lists them "
             "all, and nothing else was written. Complete them, or go on without them "
             "(--unusable drop) or with them (--unusable keep)."
         )
-    for path in preparation.write_set(labelled_set, out_dir, force):
+    for path in preparation.write_set(labelled_set, out_dir, args.force):
         print(f"written: {path}")
     print(f"written: {report_path}")
 

@@ -20,7 +20,7 @@ _DATA_SETS = {"voc_lt": VOCLT, "coco_lt": COCOLT, "nus_wide": NUSWIDE}
 
 
 class Figure(NamedTuple):
-    """One figure of a set, beside what its authors published."""
+    """A figure of a set, beside what its authors published."""
 
     name: str
     found: object

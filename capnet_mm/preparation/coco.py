@@ -1,6 +1,7 @@
 """COCO-LT from COCO's annotations and a long-tail list."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +111,9 @@ def _load(path: Path) -> object:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
 
 
-def _entries(content: object, path: Path, key: str, **kinds: type):
+def _entries(
+    content: object, path: Path, key: str, **kinds: type
+) -> Iterator[tuple[str, dict]]:
     """Place and content of each entry of a list, which has fields of these kinds."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -156,11 +159,13 @@ def _read_split(
     else:
         instances = read_coco_instances(json_path)
         files.record(json_path)
-    if not list_path:
-        listed = [ListedImage(str(key), None, "") for key in instances.file_names]
     for image in listed:
         name, derived = _look_up(image, instances, json_path)
         result.add(split, LabelledImage(f"{folder}/{name}", image.labels), derived)
+    if not list_path:
+        for key, name in instances.file_names.items():
+            image = LabelledImage(f"{folder}/{name}", instances.labels[key])
+            result.add(split, image, None)
 
 
 def _look_up(

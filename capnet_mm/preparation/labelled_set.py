@@ -43,7 +43,7 @@ class LabelledSet:
 
     def __post_init__(self) -> None:
         self.classes = tuple(self.classes)
-        self.prompt_names = self.prompt_names or tuple(map(readable_name, self.classes))
+        self.prompt_names = tuple(self.prompt_names or map(readable_name, self.classes))
 
     def add(self, split: str, image: LabelledImage, derived: Labels | None) -> None:
         """Add an image with the labels of a list, or None, and of annotations, or None.

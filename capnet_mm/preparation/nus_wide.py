@@ -1,16 +1,14 @@
 r"""NUS-WIDE as it is published, or from lists or a table.
 
 What is published unpacks to (each archive into the data root, into a folder of its
-name, or into that folder a second time)::
+name, or into that folder a second time; what is optional is compared)::
 
-    data_root
-    ├── ImageList/TrainImagelist.txt    actor\0001_2124494179.jpg
-    ├── ImageList/TestImagelist.txt
-    ├── ImageList/Imagelist.txt         optional, of all images; then compared
-    ├── Groundtruth/TrainTestLabels     Labels_airport_Train.txt …: 0 or 1 a line
-    ├── Groundtruth/AllLabels           optional, Labels_airport.txt …; compared
-    ├── ConceptsList/Concepts81.txt     optional; then compared
-    └── Flickr/actor/0001_2124494179.jpg
+    ImageList/TrainImagelist.txt    and TestImagelist.txt: actor\0001_2124494179.jpg
+    ImageList/Imagelist.txt         optional, of all images
+    Groundtruth/TrainTestLabels     Labels_airport_Train.txt …: 0 or 1 a line
+    Groundtruth/AllLabels           optional, Labels_airport.txt …
+    ConceptsList/Concepts81.txt     optional
+    Flickr                          actor/0001_2124494179.jpg …
 
 Lists have one image a line, labels by name or by number from 0::
 

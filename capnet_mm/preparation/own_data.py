@@ -124,8 +124,10 @@ def _read_rows(
 
 def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[Row]:
     keys = columns.path_column or "path", columns.labels_column or "labels"
-    expected = "an object with {!r}, the path of an image, and {!r}, a list of class "
-    expected = expected.format(*keys) + "names (and maybe 'unknown', another)"
+    expected = (
+        f"an object with {keys[0]!r}, the path of an image, and {keys[1]!r}, a list of "
+        "class names (and maybe 'unknown', another)"
+    )
 
     def parse(line: str, place: str) -> Row:
         try:

@@ -48,7 +48,9 @@ class SourceFiles:
                 "was unpacked in."
             )
 
-    def find(self, names: Sequence[str], given: str | Path | None = None) -> Path:
+    def find(
+        self, names: Sequence[str], given: str | Path | None = None
+    ) -> Path | None:
         """The file that was given, else the first of these that is there, or None."""
         paths = [self.root / name for name in names]
         there = next((path for path in paths if path.exists()), None)
@@ -64,7 +66,9 @@ class SourceFiles:
             "img_id.txt or img_id.pkl)."
         )
 
-    def read_images(self, path: Path, hint: str, parse: Callable, blank: bool = False):
+    def read_images(
+        self, path: Path, hint: str, parse: Callable, blank: bool = False
+    ) -> list:
         """What ``parse(line, place)`` makes of each line of a list of images.
 
         It gives a tuple that begins with path or id of an image and has its

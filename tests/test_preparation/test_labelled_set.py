@@ -40,4 +40,4 @@ def test_an_image_counts_once_for_each_of_its_classes():
 def test_prompt_names_are_readable_unless_given():
     assert empty().prompt_names == ("cat", "dining table", "cow")
     given = LabelledSet("pets", ["cat"], ["kitten"], {})
-    assert given.prompt_names == ["kitten"]
+    assert given.prompt_names == ("kitten",)
