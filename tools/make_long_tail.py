@@ -39,6 +39,15 @@ def parse_args() -> argparse.Namespace:
         "classes.txt beside the list",
     )
     parser.add_argument(
+        "--force", action="store_true", help="overwrite the new list if it is there"
+    )
+    add_draw(parser)
+    return parser.parse_args()
+
+
+def add_draw(parser: argparse.ArgumentParser) -> None:
+    """The options of the draw."""
+    parser.add_argument(
         "--max-count",
         type=int,
         help="images that the largest class aims at (VOC-LT 800, COCO-LT 1200); "
@@ -64,10 +73,6 @@ def parse_args() -> argparse.Namespace:
         help="where in the distribution the last class stands; default: %(default)s",
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument(
-        "--force", action="store_true", help="overwrite the new list if it is there"
-    )
-    return parser.parse_args()
 
 
 def main() -> None:

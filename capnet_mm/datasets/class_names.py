@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from .list_files import read_text
+
 # PASCAL VOC writes names as one word, and some as British or dated words. CLIP
 # read captions: these are the words that captions use (COCO's names for the same
 # things).
@@ -90,16 +92,11 @@ def read_class_names(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]
             columns, or a name is there twice; the message names file and line.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no classes file {path}: expected a text file with one class "
-            "name a line (or give the names themselves: classes=('cat', 'dog', …))."
-        )
-    try:
-        # "-sig": editors on Windows put a byte order mark before the first name.
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Classes file {path} is not UTF-8 text: {error}.") from error
+    hint = (
+        "expected a text file with one class name a line (or give the names "
+        "themselves: classes=('cat', 'dog', …))."
+    )
+    lines = read_text(path, "classes file", hint).rstrip().splitlines()
     if not lines:
         raise ValueError(f"Classes file {path} is empty: expected one name a line.")
 

@@ -10,16 +10,20 @@ written with a question mark, ``a.jpg 3 ?7``.
 import json
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mmengine.fileio import exists, get_text
+from mmengine.fileio import get_text, isfile
 from mmengine.logging import print_log
 
 from capnet_mm.fileio import replace_files
 
 from .class_order import class_positions
 
+_HINT = (
+    "check `ann_file` / `train_ann_file` and `data_root` (lists are looked for in the "
+    "data root unless their path is absolute)."
+)
 # int() alone would take "1_0" for 10.
 _TEXT_LABEL = re.compile(r"(\??)(-?\d+)")
 
@@ -69,8 +73,7 @@ def read_image_list(
         entries = _text_entries(path)
     renumber = _renumbering(path, names, classes)
 
-    images = []
-    place_of: dict[str, str] = {}
+    images, places = [], []
     for place, entry in entries:
         labels, unknown = set(entry["gt_label"]), set(entry.pop("gt_unknown", ()))
         for label in (*entry["gt_label"], *sorted(unknown)):
@@ -85,19 +88,12 @@ def read_image_list(
                 f"{path}, {place}: label {min(labels & unknown)} is given as positive "
                 "and as unknown; decide for one."
             )
-        key = posixpath.normpath(entry["img_path"])  # ./a.jpg is a.jpg
-        if key in place_of:
-            raise ValueError(
-                f"{path}, {place}: image {entry['img_path']!r} is already at "
-                f"{place_of[key]}; give each image once, with all its labels."
-            )
-        place_of[key] = place
         image = {**entry, "gt_label": sorted(map(renumber, labels))}
         if unknown:
             image["gt_unknown"] = sorted(map(renumber, unknown))
         images.append(image)
-    if not images:
-        raise ValueError(f"Image list {path} is empty: it names no image.")
+        places.append((entry["img_path"], f"{path}, {place}"))
+    check_images(places, path)
     return images
 
 
@@ -114,6 +110,32 @@ def _renumbering(
         logger="current",
     )
     return new_label.__getitem__
+
+
+def check_images(places: Iterable[tuple[str | int, str]], path: str | Path) -> None:
+    """Refuse a list that names no image, an empty path, or an image twice.
+
+    Args:
+        places (Iterable[tuple[str | int, str]]): Path or id of every image, and where
+            it stands ("list.txt, line 3").
+        path (str | Path): The list.
+
+    Raises:
+        ValueError: It is such a list; the message names the place.
+    """
+    place_of: dict[str, str] = {}
+    for image, place in places:
+        if image == "":
+            raise ValueError(f"{place}: the path of the image is empty.")
+        key = posixpath.normpath(str(image))  # ./a.jpg is a.jpg
+        if key in place_of:
+            raise ValueError(
+                f"{place}: image {image!r} is already at {place_of[key]}; give each "
+                "image once, with all its labels."
+            )
+        place_of[key] = place
+    if not place_of:
+        raise ValueError(f"Image list {path} is empty: it names no image.")
 
 
 def write_image_list(
@@ -184,21 +206,33 @@ def _stated_classes(metainfo: dict) -> list[str] | None:
     return metainfo.get("classes")
 
 
-def _read_text(path: str) -> str:
-    if not exists(path):
-        raise FileNotFoundError(
-            f"There is no image list {path}: check `ann_file` / `train_ann_file` and "
-            "`data_root` (lists are looked for in the data root unless their path "
-            "is absolute)."
-        )
+def read_text(path: str | Path, what: str, hint: str) -> str:
+    """Read UTF-8 text.
+
+    Args:
+        path (str | Path): The file.
+        what (str): What it is, for the error message ("image list").
+        hint (str): What to do if it is missing.
+
+    Returns:
+        str: Its text, without a byte order mark.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        ValueError: It is not UTF-8.
+    """
+    if not isfile(path):
+        raise FileNotFoundError(f"There is no {what} {path}: {hint}")
     try:
+        # "-sig": editors on Windows put a byte order mark before the first line.
         return get_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"Image list {path} is not UTF-8 text: {error}.") from error
+        raise ValueError(f"The {what} {path} is not UTF-8 text: {error}.") from error
 
 
 def _text_entries(path: str):
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    lines = read_text(path, "image list", _HINT).splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         img_path, *words = line.split()
@@ -246,7 +280,7 @@ def _is_label_list(value) -> bool:
 
 def _load_json(path: str) -> dict:
     try:
-        content = json.loads(_read_text(path))
+        content = json.loads(read_text(path, "image list", _HINT))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
     if (

@@ -329,6 +329,7 @@ def test_wrong_line_of_a_list_is_named(root, text, message):
         ([dict(img_path="a", gt_label=1)], r"data_list\[0\] .* whole numbers"),
         ([dict(img_path="a", gt_label=[9])], r"data_list\[0\]: label 9 is out of"),
         ([dict(img_path="a", gt_label=[])] * 2, r"data_list\[1\]: .*data_list\[0\]"),
+        ([dict(img_path="", gt_label=[0])], r"data_list\[0\]: the path .* is empty"),
     ],
 )
 def test_wrong_entry_of_a_json_list_is_named(root, content, message):

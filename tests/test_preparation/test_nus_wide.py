@@ -3,7 +3,8 @@
 import pytest
 from mmpretrain.registry import DATASETS
 
-from capnet_mm.datasets import NUSWIDE, preparation
+from capnet_mm import preparation
+from capnet_mm.datasets import NUSWIDE
 
 NAMES = NUSWIDE.METAINFO["classes"]
 TRAIN = {"actor\\0001_2124494179.jpg": {"person", "sky"}, "zoo\\0002_1.jpg": set()}
@@ -111,8 +112,11 @@ def test_ml_decoders_table_is_read_in_place_of_lists(root):
     with pytest.raises(ValueError, match="not both"):
         preparation.read_nus_wide(root, train_list=table, test_list=table, table=table)
     for wrong, message in (
-        (TABLE.replace("zebra", "unicorn"), "csv, line 3: label 'unicorn' is neither"),
-        (TABLE.replace("0003_5", "0001_2"), "csv, line 3: expected the path of an im"),
+        (TABLE.replace("zebra", "unicorn"), "csv, line 3: label 'unicorn' is none of"),
+        (
+            TABLE.replace("0003_5", "0001_2"),
+            "csv, line 3: image .*1_2.jpg' is already at .*csv, line 2",
+        ),
         (TABLE.replace("label", "labels"), "csv, line 1: there is no column 'label'"),
     ):
         table.write_text(wrong)
@@ -123,9 +127,15 @@ def test_ml_decoders_table_is_read_in_place_of_lists(root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.jpg,person unicorn\n", "train.txt, line 1: label 'unicorn' is neither"),
-        ("a.jpg 1\nb.jpg 81\n", "train.txt, line 2: label '81' is neither"),
-        ("a.jpg 1\na.jpg 2\n", "train.txt, line 2: expected the path of an image"),
+        ("a.jpg,person unicorn\n", "line 1: label 'unicorn' is none of the 81 classes"),
+        (
+            "a.jpg 1\nb.jpg 81\n",
+            "train.txt, line 2: label '81' is .* no number from 0 to 80",
+        ),
+        (
+            "a.jpg 1\na.jpg 2\n",
+            "train.txt, line 2: image 'a.jpg' is already at .*, line 1",
+        ),
         ("\n", "train.txt is empty"),
     ],
 )
@@ -149,7 +159,11 @@ def test_wrong_line_of_a_list_is_named(root, text, message):
             "1\n2\n",
             "line 2: expected",
         ),
-        ("ImageList/TrainImagelist.txt", "a\\b.jpg\na/b.jpg\n", "line 2: .* on line 1"),
+        (
+            "ImageList/TrainImagelist.txt",
+            "a\\b.jpg\na/b.jpg\n",
+            "line 2: image 'a/b.jpg' is already at .*, line 1",
+        ),
         ("ImageList/TrainImagelist.txt", "a.jpg\n\nb.jpg\n", "txt, line 2 is empty"),
         ("ImageList/TestImagelist.txt", "", "TestImagelist.txt is empty"),
         ("ConceptsList/Concepts81.txt", "airport\n", "names 1 concepts, expected 81"),

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from capnet_mm.datasets.preparation import draw_split
+from capnet_mm.preparation import draw_split
 
 
 def long_tailed_labels(seed):

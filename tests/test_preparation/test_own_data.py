@@ -4,18 +4,8 @@ import json
 
 import pytest
 
-from capnet_mm.datasets import ImageListDataset, preparation
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name, text):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
+from capnet_mm import preparation
+from capnet_mm.datasets import ImageListDataset
 
 
 def names_of(labelled_set, split="train"):
@@ -107,70 +97,6 @@ def test_unknown_labels_are_kept_apart(write, tmp_path):
             "custom_train.json", data_root=str(tmp_path), check_images=False
         )
         assert dataset.get_data_info(0)["gt_score"].tolist() == [1, -1]
-
-
-ML_DECODER = """filepath,label,split_name
-images/a.jpg,"['polar bear', 'cat']",train
-images/b.jpg,[],train
-images/c.jpg,['cat'],val
-"""
-
-
-def test_a_table_as_ml_decoders_has_lists_and_splits(write, tmp_path):
-    path = write("data.csv", ML_DECODER)
-    found = preparation.read_own_data(tmp_path, path, split_column="split_name")
-    assert found.classes == ("cat", "polar bear")
-    assert names_of(found) == {
-        "images/a.jpg": {"cat", "polar bear"},
-        "images/b.jpg": set(),
-    }
-    assert names_of(found, "val") == {"images/c.jpg": {"cat"}}
-    # 'test' is the validation set as well.
-    path = write("data.csv", ML_DECODER.replace(",val", ",test"))
-    other = preparation.read_own_data(tmp_path, path, split_column="split_name")
-    assert other.splits == found.splits
-
-
-def test_lists_in_a_table_are_literals_and_never_run(write, tmp_path):
-    there = tmp_path / "there"
-    for cell in (
-        f"[open({str(there)!r}, 'w').name]",
-        f"[__import__('pathlib').Path({str(there)!r}).touch()]",
-    ):
-        text = "image,tags\na.jpg,['cat']\nb.jpg," + '"' + cell + '"\n'
-        with pytest.raises(ValueError, match="t.csv, line 3: expected class names as"):
-            preparation.read_own_data(tmp_path, write("t.csv", text))
-    assert not there.exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (ML_DECODER.replace("val", "dev"), "line 4: split 'dev' is none of train"),
-        (ML_DECODER.replace("val", "train"), "splits says train; expected 'train' and"),
-        (ML_DECODER.replace("['cat']", "['cat'"), "data.csv, line 4: label"),
-        (ML_DECODER.replace("['cat']", "['cat' 'dog' 1]"), "line 4: expected class na"),
-        (ML_DECODER.replace("['cat']", "[['cat']]"), "line 4: expected class names"),
-        (ML_DECODER.replace("split_name", "split"), "line 1: there is no column"),
-    ],
-)
-def test_wrong_line_of_such_a_table_is_named(write, tmp_path, text, message):
-    path = write("data.csv", text)
-    with pytest.raises(ValueError, match=message):
-        preparation.read_own_data(
-            *(tmp_path, path),
-            split_column="split_name",
-            classes=["cat", "polar bear"],
-        )
-
-
-def test_a_column_of_splits_goes_with_one_table_only(write, tmp_path):
-    path = write("data.csv", ML_DECODER)
-    with pytest.raises(ValueError, match="leave out --val"):
-        preparation.read_own_data(tmp_path, path, val=path, split_column="split_name")
-    lines = write("t.jsonl", '{"path": "a.jpg", "labels": ["cat"]}')
-    with pytest.raises(ValueError, match="only a .csv or .tsv table"):
-        preparation.read_own_data(tmp_path, lines, split_column="split_name")
 
 
 def test_names_that_differ_by_case_only_are_pointed_out(write, tmp_path):

@@ -12,9 +12,8 @@ def draw_split(
 
     Iterative stratification (Sechidis et al., ECML 2011): the class with the fewest
     images left is shared out first, each of its images to the part that still lacks
-    more of it; so rare classes get their share before common ones use up the
-    images. A class with a single image stays in the first part for any fraction
-    below a half.
+    more of it; so rare classes get their share before common ones use up the images.
+    A class with a single image stays in the first part for any fraction below a half.
 
     Args:
         labels (Sequence[Sequence[int]]): Labels of the N images.
@@ -23,40 +22,44 @@ def draw_split(
         seed (int): Defaults to 0.
 
     Returns:
-        tuple[list[int], list[int]]: Indices of the first (training) and of the
-        second (validation) part, sorted; each image is in one of them.
-
-    Raises:
-        ValueError: The fraction is not between 0 and 1, or a part would be empty.
-
-    Examples:
-        >>> first, second = draw_split([[0], [0], [0], [0], [1], [1]], 2, 0.5)
-        >>> len(first), len(second)
-        (3, 3)
+        tuple[list[int], list[int]]: Sorted indices of the first (training) and of the
+        second (validation) part; an empty one is refused.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"A fraction lies between 0 and 1, got {fraction}.")
-    generator = random.Random(seed)
     order = list(range(len(labels)))
-    generator.shuffle(order)
-    members: list[list[int]] = [[] for _ in range(num_classes)]
-    for index in order:
-        for label in set(labels[index]):
-            members[label].append(index)
-    shares = (1 - fraction, fraction)
+    random.Random(seed).shuffle(order)
+    part_of = _share_out([set(each) for each in labels], order, num_classes, fraction)
+    parts = [], []
+    for index in sorted(order):
+        parts[part_of[index]].append(index)
+    if not all(parts):
+        needed = math.ceil(1 / min(fraction, 1 - fraction))
+        raise ValueError(
+            f"A fraction of {fraction} leaves one part of the {len(labels)} images "
+            f"empty: at least {needed} images are needed."
+        )
+    return parts
+
+
+def _share_out(
+    labels: list[set[int]], order: list[int], num_classes: int, fraction: float
+) -> dict[int, int]:
+    """The part, 0 or 1, of each image."""
+    members = [[i for i in order if label in labels[i]] for label in range(num_classes)]
+    left = [len(each) for each in members]
     # What each part still lacks: of each class, and of images at all.
-    wanted = [[share * len(each) for each in members] for share in shares]
-    room = [share * len(labels) for share in shares]
+    wanted = [[share * n for n in left] for share in (1 - fraction, fraction)]
+    room = [share * len(labels) for share in (1 - fraction, fraction)]
     part_of: dict[int, int] = {}
 
     def put(index: int, part: int) -> None:
         part_of[index] = part
         room[part] -= 1
-        for label in set(labels[index]):
+        for label in labels[index]:
             wanted[part][label] -= 1
             left[label] -= 1
 
-    left = [len(each) for each in members]
     while any(left):
         rarest = min((n, label) for label, n in enumerate(left) if n)[1]
         for index in members[rarest]:
@@ -66,12 +69,4 @@ def draw_split(
     for index in order:  # without labels
         if index not in part_of:
             put(index, int(room[1] > room[0]))
-    parts = ([], [])
-    for index in range(len(labels)):
-        parts[part_of[index]].append(index)
-    if not all(parts):
-        raise ValueError(
-            f"A fraction of {fraction} leaves one part of the {len(labels)} images "
-            f"empty: at least {math.ceil(1 / min(shares))} images are needed."
-        )
-    return parts
+    return part_of

@@ -1,0 +1,80 @@
+"""The layout's rules: where modules lie, what they import, that each has its tests."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "capnet_mm"
+ROOMS = sorted(
+    path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
+)
+# At the bottom: tables and whole files may be used by everybody.
+BOTTOM = {"compat", "fileio", "tables"}
+# What a room may import of the others, lazily too.
+MAY_IMPORT = {
+    "evaluation": set(),
+    "models": set(),
+    "datasets": {"evaluation"},
+    "engine": {"models", "datasets", "evaluation", "visualization"},
+    "visualization": {"evaluation"},
+    "preparation": {"datasets", "evaluation"},
+    "cli": {"engine", "models", "datasets", "evaluation", "visualization"},
+    "apis": {"models", "datasets", "evaluation", "visualization"},
+    "comparison": {"cli", "visualization", "evaluation"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Rooms and modules of the package that a file imports, at any depth."""
+    package = ("capnet_mm", *path.relative_to(PACKAGE).parts[:-1])
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            base = [*start, *(node.module or "").split(".")]
+            base = [part for part in base if part]
+            names = [[*base, alias.name] for alias in node.names]
+        found |= {name[1] for name in names if name[0] == "capnet_mm" and name[1:]}
+    return found
+
+
+def modules():
+    return [
+        path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"
+    ]
+
+
+def test_every_room_is_known():
+    assert set(ROOMS) <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way(room):
+    allowed = MAY_IMPORT[room] | BOTTOM | {room, "__version__"}
+    wrong = {
+        str(path.relative_to(PACKAGE)): sorted(others)
+        for path in (PACKAGE / room).rglob("*.py")
+        if (others := imports(path) - allowed)
+    }
+    assert not wrong
+
+
+def test_the_bottom_imports_no_room():
+    for name in BOTTOM:
+        assert not imports(PACKAGE / f"{name}.py") & set(ROOMS), name
+
+
+@pytest.mark.parametrize(
+    "source", ["from ..engine import hooks", "import capnet_mm.cli"]
+)
+def test_a_forbidden_import_would_be_seen(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    file = tmp_path / "models" / "new.py"
+    file.parent.mkdir()
+    file.write_text(f"def late():\n    {source}\n")
+    assert imports(file) - (MAY_IMPORT["models"] | BOTTOM | {"models"})
