@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .clip import load_clip
-from .residual_block import (
+from .causal_block import (
     KeysAndValues,
     block_at,
     causal_block,

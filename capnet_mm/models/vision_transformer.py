@@ -5,7 +5,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .residual_block import is_plain_block, split_heads
+from .causal_block import is_plain_block, split_heads
 
 
 def spare_training_work(visual: nn.Module) -> None:

@@ -5,7 +5,7 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import nn
 
 from capnet_mm.models import CLIPTextEncoder
-from capnet_mm.models.residual_block import is_plain_block
+from capnet_mm.models.causal_block import is_plain_block
 from capnet_mm.models.text_encoder import length_buckets
 
 TEXTS = ["a photo of a dog.", "a dining table with four chairs around it.", "tv"]
