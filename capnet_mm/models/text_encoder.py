@@ -6,18 +6,12 @@ import open_clip
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from open_clip.transformer import TextTransformer, Transformer
+from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .causal_block import KeysAndValues, make_causal
 from .clip import load_clip
-from .causal_block import (
-    KeysAndValues,
-    block_at,
-    causal_block,
-    is_plain_block,
-    keys_and_values,
-)
 
 # What one more bucket costs in itself, in tokens that could be encoded meanwhile:
 # small matrix products, and on a GPU the launch of some 1,000 kernels.
@@ -132,9 +126,7 @@ class CLIPTextEncoder(BaseModule):
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
         self.requires_grad_(False)
         self.chunk_size = chunk_size
-        self._plain = type(self.transformer) is Transformer and all(
-            is_plain_block(block) for block in self.transformer.resblocks
-        )
+        self._plain = make_causal(self.transformer)
         self._sorted: tuple[Tensor, Tensor, list[tuple[int, int]]] | None = None
 
     @property
@@ -218,12 +210,11 @@ class CLIPTextEncoder(BaseModule):
         if x.shape[1] == 0:
             return [None] * len(self.transformer.resblocks)
         x = x + self.positional_embedding[: x.shape[1]]
-        *blocks, last = self.transformer.resblocks
         seen = []
-        for block in blocks:
-            x, keys_values = causal_block(block, x)
+        for block in self.transformer.resblocks:
+            x, keys_values = block(x)
             seen.append(keys_values)
-        return [*seen, keys_and_values(last, x)]
+        return seen
 
     def _encode(
         self,
@@ -238,8 +229,9 @@ class CLIPTextEncoder(BaseModule):
             x = embeddings + self.positional_embedding[start : start + length]
             *blocks, last = self.transformer.resblocks
             for block, before in zip(blocks, shared, strict=False):
-                x, _ = causal_block(block, x, before)
-            x = block_at(last, x, eos_index, shared[-1])
+                x, _ = block(x, before)
+            x, _ = last(x, shared[-1], eos_index)
+            x = x[:, 0]
         else:
             x = embeddings + self.positional_embedding[:length]
             x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
