@@ -168,4 +168,5 @@ def _agree(saved: str, found: str | None) -> bool:
         return False
     if saved.split()[0] != found.split()[0]:
         return True  # of another precision: cannot be compared bit by bit
-    return saved == found
+    # Numbers such as the temperature, (1,), were scalars once.
+    return saved.replace(" () ", " (1,) ") == found.replace(" () ", " (1,) ")

@@ -11,6 +11,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..scalars import scalars_to_vectors
+
 
 @MODELS.register_module()
 class CorrelationPromptHead(MultiLabelClsHead):
@@ -108,10 +110,14 @@ class CorrelationPromptHead(MultiLabelClsHead):
         )
 
         self.projection = None if in_channels is None else nn.Linear(in_channels, dim)
+        # (1,): FSDP cannot shard a scalar.
         self.logit_scale = nn.Parameter(
-            torch.tensor(math.log(1 / temperature)), requires_grad=learnable_temperature
+            torch.tensor([math.log(1 / temperature)]),
+            requires_grad=learnable_temperature,
         )
-        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+        self.logit_bias = (
+            None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
+        )
         self.statistics: dict[str, Tensor | None] = {}
         self._cached: tuple[tuple, Tensor] | None = None
 
@@ -123,7 +129,7 @@ class CorrelationPromptHead(MultiLabelClsHead):
     @property
     def temperature(self) -> Tensor:
         """τ, a scalar without gradient."""
-        return (-self.logit_scale.detach()).exp()
+        return (-self.logit_scale.detach()).exp().squeeze()
 
     def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
         """Take the last stage's features to the joint space, (B, d)."""
@@ -173,6 +179,7 @@ class CorrelationPromptHead(MultiLabelClsHead):
             class_embeddings = F.normalize(text_features + residual.float(), dim=-1)
         if self.training:  # for hooks that log them
             self.statistics = dict(
+                temperature=self.temperature,  # FSDP takes weights apart afterwards
                 text_features=text_features.detach(),
                 residual=None if residual is None else residual.detach(),
                 class_embeddings=class_embeddings.detach(),
@@ -222,6 +229,10 @@ class CorrelationPromptHead(MultiLabelClsHead):
         """
         self._cached = None
         return super().train(mode)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        scalars_to_vectors(state_dict, prefix, ("logit_scale", "logit_bias"))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _weights_key(self) -> tuple:
         """What changes when weights that the class embeddings depend on do."""
