@@ -67,6 +67,10 @@ class CLIPTextEncoder(BaseModule):
     open_clip's standard ones are run by open_clip's own code. The result is
     open_clip's to rounding, and so is the gradient.
 
+    Attributes:
+        width (int): Dimension of the token embeddings.
+        out_dim (int): Dimension d of the joint space.
+
     Args:
         model (str): See :func:`capnet_mm.models.clip.load_clip`.
         pretrained (str, optional): Likewise.
@@ -123,25 +127,14 @@ class CLIPTextEncoder(BaseModule):
         self.transformer = tower.transformer
         self.ln_final = tower.ln_final
         self.text_projection = tower.text_projection
+        # Numbers of their own: FSDP takes the weights apart between calls.
+        self.width = self.token_embedding.embedding_dim
+        self.out_dim = _projected_width(self.text_projection, self.width)
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
         self.requires_grad_(False)
         self.chunk_size = chunk_size
         self._plain = make_causal(self.transformer)
         self._sorted: tuple[Tensor, Tensor, list[tuple[int, int]]] | None = None
-
-    @property
-    def width(self) -> int:
-        """Dimension of the token embeddings."""
-        return self.token_embedding.embedding_dim
-
-    @property
-    def out_dim(self) -> int:
-        """Dimension d of the joint space."""
-        if self.text_projection is None:
-            return self.width
-        if isinstance(self.text_projection, nn.Linear):
-            return self.text_projection.out_features
-        return self.text_projection.shape[1]
 
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
         """Stay in eval mode: the encoder is frozen."""
@@ -266,3 +259,11 @@ class CLIPTextEncoder(BaseModule):
         ids, eos_index = self.tokenize(texts)
         device = self.positional_embedding.device
         return self(self.token_embedding(ids.to(device)), eos_index.to(device))
+
+
+def _projected_width(projection: nn.Module | Tensor | None, width: int) -> int:
+    if projection is None:
+        return width
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
+    return projection.shape[1]
