@@ -21,6 +21,8 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
 
+from capnet_mm.models import CLIPTextEncoder, ResidualGCN, SoftPrompt
+
 # Names of different lengths: several buckets, encoded again in the backward pass.
 NAMES = ["dog", "dining table with chairs", "tv", "traffic light by the road"]
 GLOBAL_BATCH = 8
@@ -108,6 +110,9 @@ def fsdp2(model, *units):
 WAYS = {
     "FSDP1, one unit": fsdp1,
     "FSDP1, blocks": partial(fsdp1, policy=ModuleWrapPolicy({ResidualAttentionBlock})),
+    "FSDP1, parts": partial(
+        fsdp1, policy=ModuleWrapPolicy({SoftPrompt, CLIPTextEncoder, ResidualGCN})
+    ),
     "FSDP1, by size": partial(
         fsdp1, policy=partial(size_based_auto_wrap_policy, min_num_params=3000)
     ),
