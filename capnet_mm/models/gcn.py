@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .label_graph import TopKAdjacency
+from .scalars import scalars_to_vectors
 
 
 @MODELS.register_module()
@@ -50,7 +51,7 @@ class ResidualGCN(BaseModule):
             nn.init.xavier_uniform_(layer.weight)
         if zero_init:
             nn.init.zeros_(self.layer3.weight)
-        gamma = torch.tensor(float(gamma))
+        gamma = torch.tensor([float(gamma)])  # (1,): FSDP cannot shard a scalar
         if learnable_gamma:
             self.gamma = nn.Parameter(gamma)
         else:
@@ -74,6 +75,10 @@ class ResidualGCN(BaseModule):
         x = F.leaky_relu(self.layer1(_propagate(adjacency, features)), 0.2)
         x = F.leaky_relu(self.layer2(_propagate(adjacency, x)), 0.2)
         return (self.gamma * self.layer3(_propagate(adjacency, x))).to(dtype)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        scalars_to_vectors(state_dict, prefix, ("gamma",))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _propagate(adjacency: Tensor | TopKAdjacency | None, features: Tensor) -> Tensor:

@@ -6,18 +6,12 @@ import open_clip
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from open_clip.transformer import TextTransformer, Transformer
+from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .identity import LoadsFrozenWeights
-from .towers.causal_block import (
-    KeysAndValues,
-    block_at,
-    causal_block,
-    is_plain_block,
-    keys_and_values,
-)
+from .towers.causal_block import KeysAndValues, make_causal
 from .towers.loading import clip_name, load_clip
 
 # What one more bucket costs in itself, in tokens that could be encoded meanwhile:
@@ -73,6 +67,10 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
     with are encoded once. Towers of other blocks than
     open_clip's standard ones are run by open_clip's own code. The result is
     open_clip's to rounding, and so is the gradient.
+
+    Attributes:
+        width (int): Dimension of the token embeddings.
+        out_dim (int): Dimension d of the joint space.
 
     Args:
         model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
@@ -130,29 +128,16 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         self.transformer = tower.transformer
         self.ln_final = tower.ln_final
         self.text_projection = tower.text_projection
+        # Numbers of their own: FSDP takes the weights apart between calls.
+        self.width = self.token_embedding.embedding_dim
+        self.out_dim = _projected_width(self.text_projection, self.width)
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
         self.requires_grad_(False)
         self.clip = clip_name(model, pretrained)
         self.remember_frozen_weights(f"the text tower of {self.clip}")
         self.chunk_size = chunk_size
-        self._plain = type(self.transformer) is Transformer and all(
-            is_plain_block(block) for block in self.transformer.resblocks
-        )
+        self._plain = make_causal(self.transformer)
         self._sorted: tuple[Tensor, Tensor, list[tuple[int, int]]] | None = None
-
-    @property
-    def width(self) -> int:
-        """Dimension of the token embeddings."""
-        return self.token_embedding.embedding_dim
-
-    @property
-    def out_dim(self) -> int:
-        """Dimension d of the joint space."""
-        if self.text_projection is None:
-            return self.width
-        if isinstance(self.text_projection, nn.Linear):
-            return self.text_projection.out_features
-        return self.text_projection.shape[1]
 
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
         """Stay in eval mode: the encoder is frozen."""
@@ -237,12 +222,11 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         if x.shape[1] == 0:
             return [None] * len(self.transformer.resblocks)
         x = x + self.positional_embedding[: x.shape[1]]
-        *blocks, last = self.transformer.resblocks
         seen = []
-        for block in blocks:
-            x, keys_values = causal_block(block, x)
+        for block in self.transformer.resblocks:
+            x, keys_values = block(x)
             seen.append(keys_values)
-        return [*seen, keys_and_values(last, x)]
+        return seen
 
     def _encode(
         self,
@@ -257,8 +241,9 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
             x = embeddings + self.positional_embedding[start : start + length]
             *blocks, last = self.transformer.resblocks
             for block, before in zip(blocks, shared, strict=False):
-                x, _ = causal_block(block, x, before)
-            x = block_at(last, x, eos_index, shared[-1])
+                x, _ = block(x, before)
+            x, _ = last(x, shared[-1], eos_index)
+            x = x[:, 0]
         else:
             x = embeddings + self.positional_embedding[:length]
             x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
@@ -293,3 +278,11 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         ids, eos_index = self.tokenize(texts)
         device = self.positional_embedding.device
         return self(self.token_embedding(ids.to(device)), eos_index.to(device))
+
+
+def _projected_width(projection: nn.Module | Tensor | None, width: int) -> int:
+    if projection is None:
+        return width
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
+    return projection.shape[1]

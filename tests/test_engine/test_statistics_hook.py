@@ -13,7 +13,7 @@ RESIDUAL = torch.tensor([[0.3, 0, 0], [0, 0, 0.4], [0, 0, 0.2]])
 class Head(nn.Module):
     """Keeps statistics as CorrelationPromptHead does."""
 
-    temperature = torch.tensor(0.125)
+    temperature = torch.zeros(0)  # as in a process that does not hold it under FSDP
 
     def __init__(self):
         super().__init__()
@@ -23,7 +23,10 @@ class Head(nn.Module):
 
     def forward(self, x):
         self.statistics = dict(
-            text_features=TEXT, residual=RESIDUAL, class_embeddings=TEXT
+            temperature=torch.tensor(0.125),
+            text_features=TEXT,
+            residual=RESIDUAL,
+            class_embeddings=TEXT,
         )
         return self.gcn(self.prompt(x))
 

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import open_clip
 import pytest
@@ -287,6 +289,20 @@ def test_checkpoint_for_other_classes_is_refused(make_head):
     shared = dict(prompt=dict(class_specific=False))
     saved = make_head(**shared).state_dict()
     make_head(classes=["dog", "cat"], **shared).load_state_dict(saved)
+
+
+def test_checkpoint_of_scalar_temperature_bias_and_gamma_is_read(make_head):
+    parts = dict(bias=-1.5, gcn=dict(learnable_gamma=True))
+    saved = make_head(**parts, temperature=0.05).state_dict()
+    for name in ("logit_scale", "logit_bias", "gcn.gamma"):
+        assert saved[name].shape == (1,)
+        saved[name] = saved[name][0] + 0.25
+    head = make_head(**parts)
+    head.load_state_dict(saved)
+    assert head.temperature.shape == ()
+    assert float(head.temperature) == pytest.approx(0.05 * math.exp(-0.25))
+    assert head.logit_bias.tolist() == [-1.25]
+    assert head.gcn.gamma.tolist() == [1.25]
 
 
 def test_classes_come_from_a_data_set(make_head):

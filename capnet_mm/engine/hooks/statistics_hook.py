@@ -24,7 +24,7 @@ class CAPNETStatisticsHook(Hook):
     Biases, …) take them. Written as ``train/…``:
 
     ====================== ======================================================
-    temperature            :math:`\tau`
+    temperature            :math:`\tau`, as in the iteration's forward pass
     residual_ratio         mean over classes of
                            :math:`\|\gamma H^3_c\| / \|f_c\|`, what the GCN adds
                            against what the prompts give
@@ -42,8 +42,9 @@ class CAPNETStatisticsHook(Hook):
     width d: no matrix of all pairs is made.
 
     Gradients are those that the optimizer uses: averaged over processes, summed over
-    accumulated iterations, clipped if the config says so, without AMP's scale. Parts
-    that are switched off or frozen are left out, and so are models without
+    accumulated iterations, clipped if the config says so, without AMP's scale. Under
+    FSDP they are those of the first process's share of the weights. Parts that are
+    switched off or frozen are left out, and so are models without
     :class:`~capnet_mm.models.CorrelationPromptHead`.
 
     Args:
@@ -155,8 +156,9 @@ def _find_head(model: nn.Module) -> nn.Module | None:
 
 @torch.no_grad()
 def _head_statistics(head: nn.Module) -> dict[str, float]:
-    scalars = {"temperature": float(head.temperature)}
-    statistics = head.statistics
+    statistics, scalars = head.statistics, {}
+    if "temperature" in statistics:
+        scalars["temperature"] = float(statistics["temperature"])
     residual = statistics.get("residual")
     if residual is not None:
         text_features = statistics["text_features"]

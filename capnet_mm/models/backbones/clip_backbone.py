@@ -28,10 +28,10 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             bias tuning for a CNN (LIFT's choice). Defaults to None: all frozen.
         num_classes (int, optional): C, for adapters whose size depends on it.
             Defaults to None; :class:`CLIPClassifier` gives its head's.
-        channels_last (bool): Keep the tower and its input in channels-last
-            memory format, which is faster for a CNN (1.7 to 2.5 times for a
-            MobileNetV2 on two CPU cores); the features then equal open_clip's to
-            rounding. Defaults to False.
+        channels_last (bool): Give the tower its input in channels-last memory
+            format, which is faster for a CNN (1.7 to 2.5 times for a MobileNetV2 on
+            two CPU cores); the features then equal open_clip's to rounding. The
+            weights stay contiguous, as FSDP needs them. Defaults to False.
         compile (bool | dict): Compile the tower with its adapters at first use:
             faster from then on where there is a compiler, equal to rounding. A
             dict holds arguments of :func:`torch.compile`. Defaults to False.
@@ -85,7 +85,6 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
         )
-        self.visual.to(memory_format=self.memory_format)
         if compile is not False:
             # In place: the tower's class and the names of its weights stay.
             self.visual.compile(**({} if compile is True else compile))

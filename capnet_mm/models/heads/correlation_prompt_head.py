@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..identity import StatesIdentity, refuse_other_classes
+from ..scalars import scalars_to_vectors
 from ..tensor_cache import TensorCache
 from .partial_labels import PartialLabelMixin
 
@@ -116,10 +117,14 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         )
 
         self.projection = None if in_channels is None else nn.Linear(in_channels, dim)
+        # (1,): FSDP cannot shard a scalar.
         self.logit_scale = nn.Parameter(
-            torch.tensor(math.log(1 / temperature)), requires_grad=learnable_temperature
+            torch.tensor([math.log(1 / temperature)]),
+            requires_grad=learnable_temperature,
         )
-        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+        self.logit_bias = (
+            None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
+        )
         self.statistics: dict[str, Tensor | None] = {}
         self._cache = TensorCache()
         self.register_buffer("frozen_class_embeddings", None, persistent=False)
@@ -132,7 +137,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
     @property
     def temperature(self) -> Tensor:
         """τ, a scalar without gradient."""
-        return (-self.logit_scale.detach()).exp()
+        return (-self.logit_scale.detach()).exp().squeeze()
 
     def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
         """Take the last stage's features to the joint space, (B, d)."""
@@ -212,6 +217,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             class_embeddings = F.normalize(text_features + residual, dim=-1)
         if self.training:  # for hooks that log them
             self.statistics = dict(
+                temperature=self.temperature,  # FSDP takes weights apart afterwards
                 text_features=text_features.detach(),
                 residual=None if residual is None else residual.detach(),
                 class_embeddings=class_embeddings.detach(),
@@ -270,9 +276,10 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         if self.prompt is not None and getattr(self.prompt, "class_specific", True):
             refuse_other_classes(self.classes, saved["classes"], "the model's head")
 
-    def _load_from_state_dict(self, *args) -> None:
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         self.frozen_class_embeddings = None
-        super()._load_from_state_dict(*args)
+        scalars_to_vectors(state_dict, prefix, ("logit_scale", "logit_bias"))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _text_weights(self) -> list[Tensor]:
         """All that the class embeddings are computed from."""
