@@ -186,28 +186,6 @@ def test_frozen_weights_of_another_precision_are_accepted(make_runner, toy, tmp_
     assert second.iter == 3
 
 
-def test_a_frozen_number_may_have_been_a_scalar(make_runner, toy, tmp_path):
-    """The head's temperature, if it isn't trained, was one before FSDP."""
-
-    def model_with(number):
-        model = toy.Model()
-        model.frozen.register_parameter("number", nn.Parameter(number, False))
-        return model
-
-    hooks = [TrainableCheckpointHook()]
-    first = make_runner(hooks, model=model_with(torch.tensor(2.0)), epochs=1)
-    first.train()
-    loading = dict(
-        epochs=1,
-        work_dir=tmp_path / "second",
-        load_from=str(Path(first.work_dir, "epoch_1.pth")),
-    )
-    hooks = [TrainableCheckpointHook()]
-    make_runner(hooks, model=model_with(torch.tensor([2.0])), **loading).train()
-    with pytest.raises(ValueError, match=r"frozen\.number"):
-        make_runner(hooks, model=model_with(torch.tensor([3.0])), **loading).train()
-
-
 def test_frozen_weights_that_construction_does_not_give_are_saved(make_runner, toy):
     class Pretrained(toy.Model):  # as MMPretrain's backbones, by init_cfg
         def init_weights(self):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
 
+from capnet_mm.engine import TrainableCheckpointHook
 from capnet_mm.models import CLIPTextEncoder, ResidualGCN, SoftPrompt
 
 # Names of different lengths: several buckets, encoded again in the backward pass.
@@ -128,6 +130,14 @@ def logits_of(model):
         return model(images, None, mode="tensor")
 
 
+def saved_keys(model, weights):
+    """Keys that a checkpoint of the whole weights has with TrainableCheckpointHook."""
+    checkpoint = dict(state_dict=dict(weights))
+    runner = SimpleNamespace(model=model)
+    TrainableCheckpointHook().before_save_checkpoint(runner, checkpoint)
+    return sorted(checkpoint["state_dict"])
+
+
 def differences(model):
     """Train in each way; compare with one process that has the whole batches."""
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
@@ -147,9 +157,10 @@ def differences(model):
             losses=float((sharded_losses - losses).abs().max()),
             weights=max(float((weights[k] - after[k]).abs().max()) for k in after),
             logits=float((logits_of(sharded) - logits).abs().max()),
+            saved=saved_keys(sharded, weights),
         )
     moved = max(float((after[k] - before[k]).abs().max()) for k in after)
-    return dict(ways=results, moved=moved)
+    return dict(ways=results, moved=moved, saved=saved_keys(whole, after))
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +206,8 @@ def test_two_processes_that_share_the_weights_train_as_one_does(results, way):
         assert found["losses"] < 1e-5
         assert found["weights"] < 1e-5
         assert found["logits"] < 1e-5
+        assert found["saved"] == result["saved"]
+        assert not [key for key in found["saved"] if "in_proj_weight" in key]
 
 
 if __name__ == "__main__":  # one of the two processes
