@@ -84,8 +84,19 @@ class SoftPrompt(BaseModule):
                 f"{text_encoder.context_length}. Lower num_context."
             )
 
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """Assemble the prompts.
+    def forward(self, text_encoder: CLIPTextEncoder) -> Tensor:
+        """Encode the prompts.
+
+        Args:
+            text_encoder: The frozen text tower.
+
+        Returns:
+            Text features, (C, d), not normalised.
+        """
+        return text_encoder(*self.assemble(), self.num_shared)
+
+    def assemble(self) -> tuple[Tensor, Tensor]:
+        """Put the context in front of the names.
 
         Returns:
             Token embeddings, (C, L, width), L the longest prompt's length; and

@@ -7,7 +7,8 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import nn
 
 from capnet_mm.models import CLIPTextEncoder
-from capnet_mm.models.text_encoder import length_buckets
+from capnet_mm.models.text_encoder import _run_causal, _run_open_clip
+from capnet_mm.models.towers.batching import length_buckets
 from capnet_mm.models.towers.causal_block import (
     CausalBlock,
     is_plain_block,
@@ -105,9 +106,9 @@ def test_features_and_gradient_are_those_of_77_tokens(
     tiny_clip, monkeypatch, overhead, chunk_size, num_shared
 ):
     """However sequences are sorted into buckets and chunks, and start alike."""
-    monkeypatch.setattr("capnet_mm.models.text_encoder._OVERHEAD_CPU", overhead)
+    monkeypatch.setattr("capnet_mm.models.towers.batching._OVERHEAD_CPU", overhead)
     encoder = CLIPTextEncoder(tiny_clip, chunk_size=chunk_size)
-    assert encoder._plain
+    assert encoder._run is _run_causal
     assert_same_as_77_tokens(encoder, num_shared)
 
 
@@ -127,8 +128,8 @@ def test_other_blocks_are_left_to_open_clip(tiny_clip, change):
     encoder = CLIPTextEncoder(tiny_clip)
     torch.manual_seed(0)
     change(encoder)
-    encoder._plain = make_causal(encoder.transformer)
-    assert not encoder._plain
+    encoder._choose_run()
+    assert encoder._run is _run_open_clip
     assert_same_as_77_tokens(encoder.requires_grad_(False).eval())
     assert_same_as_77_tokens(encoder, num_shared=2)
 
