@@ -75,9 +75,13 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
                 f"adapter must be 'auto', a config dict or a list, got {adapter!r}."
             )
         self._fixed_size = _fixed_image_size(self.visual)
-        self._inserted = []
-        for config in [adapter] if isinstance(adapter, dict) else adapter or []:
-            self._inserted += MODELS.build(config).attach(self.visual, num_classes)
+        configs = [adapter] if isinstance(adapter, dict) else adapter or []
+        self._adapters = [MODELS.build(config) for config in configs]
+        self._inserted = [
+            module
+            for each in self._adapters
+            for module in each.attach(self.visual, num_classes)
+        ]
         self.remember_frozen_weights(
             f"the image tower of {clip_name(model, pretrained)}"
         )
@@ -102,6 +106,17 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         for module in self._inserted:
             module.train(mode)
         return self
+
+    def merge_adapters(self) -> None:
+        """Work the adapters into the tower's own weights, as far as they can be.
+
+        LoRA and ScaleShift can, BiasTuning has nothing to merge, AdaptFormer stays. The
+        features are the same up to rounding. Meant for export: the names of weights
+        are open_clip's again, so that a training checkpoint no longer fits.
+        """
+        for adapter in self._adapters:
+            adapter.merge(self.visual)
+        self._adapters = []
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Encode images.
