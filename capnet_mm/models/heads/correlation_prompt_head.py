@@ -134,10 +134,12 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """τ, a scalar without gradient."""
         return (-self.logit_scale.detach()).exp()
 
-    def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
+    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Take the last stage's features to the joint space, (B, d)."""
-        features = feats[-1]
-        if isinstance(features, list | tuple):  # MMPretrain's older ViTs
+        features = feats
+        # A tuple of stages; in MMPretrain's older ViTs a stage may be one too; and a
+        # backbone that is no MMPretrain's may return its one tensor as it is.
+        while isinstance(features, list | tuple):
             features = features[-1]
         expected = self.text_encoder.out_dim
         if self.projection is not None:
@@ -155,7 +157,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             return message + (
                 "one vector an image: put a pooling neck before the head, neck=dict("
                 "type='GlobalAveragePooling'), or have the backbone give its pooled "
-                "feature (out_type='cls_token' of a ViT)."
+                "feature (out_type='cls_token' of a ViT), or a map that the neck can "
+                "pool (features_only=True of TIMMBackbone for a ViT)."
             )
         if self.projection is not None:
             return message + f"as in_channels says: set in_channels={shape[1]}."
@@ -168,7 +171,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """Score images.
 
         Args:
-            feats: Stages' features; the last, (B, d), is used.
+            feats: Stages' features, of which the last, (B, d), is used; or that alone.
 
         Returns:
             Logits, (B, C), float32.
