@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
+from capnet_mm.models import CLIPBackbone, CLIPClassifier, CorrelationPromptHead
 from capnet_mm.models.adapters.adapt_former import AdaptFormerLayer
 
 NAMES = ["dog", "cat", "tv"]
@@ -62,6 +63,43 @@ def test_what_a_part_says_itself_comes_first(clips):
     )
     assert type(model.backbone.visual).__name__ == "TimmModel"
     assert model.data_preprocessor.mean.flatten().tolist() == [0, 0, 0]
+
+
+def test_mmpretrains_backbone_beside_the_clips_text_branch(tiny_clip):
+    backbone = dict(type="ResNet", depth=18)
+    neck = dict(type="GlobalAveragePooling")
+    mean = dict(mean=[1, 2, 3], std=[4, 5, 6])
+    head = dict(in_channels=512)
+    model = build(
+        tiny_clip, backbone=backbone, neck=neck, head=head, data_preprocessor=mean
+    )
+    assert type(model.backbone).__name__ == "ResNet"
+    assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    model = model.eval()
+    with torch.no_grad():
+        logits = model(torch.rand(2, 3, 32, 32))
+        assert logits.shape == (2, len(NAMES))
+
+
+def test_types_may_be_classes(tiny_clip):
+    """As in configs of Python's own imports."""
+    by_name = build(tiny_clip)
+    config = dict(
+        type=CLIPClassifier,
+        backbone=dict(type=CLIPBackbone, adapter="auto"),
+        head=dict(type=CorrelationPromptHead, classes=NAMES, loss=BCE),
+    )
+    by_class = MODELS.build(dict(config, clip=dict(model=tiny_clip)))
+    shapes = [
+        {k: v.shape for k, v in m.state_dict().items()} for m in (by_name, by_class)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("part", ["head", "backbone"])
+def test_an_unknown_type_is_named(tiny_clip, part):
+    with pytest.raises(KeyError, match="Nowhere is not in"):
+        build(tiny_clip, **{part: dict(type="Nowhere")})
 
 
 def test_mmpretrains_linear_head_on_the_frozen_tower(tiny_clip):

@@ -18,7 +18,8 @@ class CLIPClassifier(ImageClassifier):
     Args:
         clip (dict): ``model``, ``pretrained`` and so on, see
             :func:`capnet_mm.models.clip.load_clip`.
-        backbone (dict): A ``CLIPBackbone`` (the default type).
+        backbone (dict): A ``CLIPBackbone`` (the default type), or any backbone of
+            MMPretrain's, which is built as it says itself.
         head (dict): A ``CorrelationPromptHead`` (the default type), or any head
             of MMPretrain's, e.g. ``MultiLabelLinearClsHead``.
         data_preprocessor (dict, optional): Defaults to ``ClsDataPreprocessor``
@@ -42,14 +43,16 @@ class CLIPClassifier(ImageClassifier):
         **kwargs,
     ) -> None:
         head = {"type": "CorrelationPromptHead", **head}
-        if _is_correlation_prompt_head(head["type"]):
+        if _is_a(CorrelationPromptHead, head["type"]):
             text_encoder = {"type": "CLIPTextEncoder", **clip}
             head["text_encoder"] = {**text_encoder, **head.get("text_encoder", {})}
         head = MODELS.build(head)
 
-        num_classes = getattr(head, "num_classes", None)
-        default = {"type": "CLIPBackbone", "num_classes": num_classes, **clip}
-        backbone = MODELS.build({**default, **backbone})
+        backbone = {"type": "CLIPBackbone", **backbone}
+        if _is_a(CLIPBackbone, backbone["type"]):
+            num_classes = getattr(head, "num_classes", None)
+            backbone = {"num_classes": num_classes, **clip, **backbone}
+        backbone = MODELS.build(backbone)
 
         data_preprocessor = dict(data_preprocessor or {})
         if isinstance(backbone, CLIPBackbone):
@@ -61,6 +64,7 @@ class CLIPClassifier(ImageClassifier):
         )
 
 
-def _is_correlation_prompt_head(head: str | type) -> bool:
-    cls = MODELS.get(head) if isinstance(head, str) else head
-    return isinstance(cls, type) and issubclass(cls, CorrelationPromptHead)
+def _is_a(base: type, type_: str | type) -> bool:
+    """Whether what a config names is the class or a subclass of it."""
+    cls = MODELS.get(type_) if isinstance(type_, str) else type_
+    return isinstance(cls, type) and issubclass(cls, base)
