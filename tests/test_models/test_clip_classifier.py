@@ -1,11 +1,12 @@
 import open_clip
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
-from capnet_mm.models import CLIPBackbone, CLIPClassifier, CorrelationPromptHead
+from capnet_mm.models import CLIPClassifier
 from capnet_mm.models.adapters.adapt_former import AdaptFormerLayer
 
 NAMES = ["dog", "cat", "tv"]
@@ -81,19 +82,23 @@ def test_mmpretrains_backbone_beside_the_clips_text_branch(tiny_clip):
         assert logits.shape == (2, len(NAMES))
 
 
-def test_types_may_be_classes(tiny_clip):
-    """As in configs of Python's own imports."""
-    by_name = build(tiny_clip)
+@pytest.mark.parametrize("vision", ["vit", "resnet"])
+def test_types_may_be_classes_in_a_run_without_scope(clips, vision):
+    """As in configs of Python's own imports, which need not name a scope."""
+    by_name = build(clips[vision], head=dict(loss=dict(type="DBFocalLoss")))
     config = dict(
         type=CLIPClassifier,
-        backbone=dict(type=CLIPBackbone, adapter="auto"),
-        head=dict(type=CorrelationPromptHead, classes=NAMES, loss=BCE),
+        clip=dict(model=clips[vision]),
+        backbone=dict(adapter="auto"),
+        head=dict(classes=NAMES),
     )
-    by_class = MODELS.build(dict(config, clip=dict(model=tiny_clip)))
-    shapes = [
-        {k: v.shape for k, v in m.state_dict().items()} for m in (by_name, by_class)
-    ]
-    assert shapes[0] == shapes[1]
+    with DefaultScope.overwrite_default_scope("mmengine"):
+        by_class = MODELS.build(config)
+    for part in ("head", "head.loss_module", "head.text_encoder", "head.graph"):
+        kinds = {type(model.get_submodule(part)) for model in (by_name, by_class)}
+        assert len(kinds) == 1
+    names = [list(model.state_dict()) for model in (by_name, by_class)]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("part", ["head", "backbone"])

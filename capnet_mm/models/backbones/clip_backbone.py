@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from open_clip.utils import to_2tuple
 from torch import Tensor, nn
 
+from ..adapters import AdaptFormer, BiasTuning, ScaleShift
 from ..adapters.base import tower_name, transformer_blocks
 from ..clip import clip_name, load_clip
 from ..identity import LoadsFrozenWeights
@@ -93,8 +94,8 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
 
     def _auto_adapter(self) -> list[dict]:
         if transformer_blocks(self.visual) is not None:
-            return [dict(type="AdaptFormer")]
-        return [dict(type="ScaleShift"), dict(type="BiasTuning")]
+            return [dict(type=AdaptFormer)]
+        return [dict(type=ScaleShift), dict(type=BiasTuning)]
 
     def train(self, mode: bool = True) -> "CLIPBackbone":
         """Set the adapters' mode; the frozen tower stays in eval mode."""

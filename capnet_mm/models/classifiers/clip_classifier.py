@@ -1,6 +1,7 @@
 """A classifier both of whose branches come from one CLIP."""
 
 from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 
 from ..backbones.clip_backbone import CLIPBackbone
@@ -42,19 +43,18 @@ class CLIPClassifier(ImageClassifier):
         data_preprocessor: dict | None = None,
         **kwargs,
     ) -> None:
-        head = {"type": "CorrelationPromptHead", **head}
+        head = {"type": CorrelationPromptHead, **head}
         if _is_a(CorrelationPromptHead, head["type"]):
-            text_encoder = {"type": "CLIPTextEncoder", **clip}
-            head["text_encoder"] = {**text_encoder, **head.get("text_encoder", {})}
+            head["text_encoder"] = {**clip, **head.get("text_encoder", {})}
         head = MODELS.build(head)
 
-        backbone = {"type": "CLIPBackbone", **backbone}
+        backbone = {"type": CLIPBackbone, **backbone}
         if _is_a(CLIPBackbone, backbone["type"]):
             num_classes = getattr(head, "num_classes", None)
             backbone = {"num_classes": num_classes, **clip, **backbone}
         backbone = MODELS.build(backbone)
 
-        data_preprocessor = dict(data_preprocessor or {})
+        data_preprocessor = {"type": ClsDataPreprocessor, **(data_preprocessor or {})}
         if isinstance(backbone, CLIPBackbone):
             data_preprocessor.setdefault("mean", [255 * m for m in backbone.image_mean])
             data_preprocessor.setdefault("std", [255 * s for s in backbone.image_std])

@@ -11,8 +11,13 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..gcn import ResidualGCN
 from ..identity import StatesIdentity, refuse_other_classes
+from ..label_graph import LabelGraph
+from ..losses.db_focal_loss import DBFocalLoss
+from ..soft_prompt import SoftPrompt
 from ..tensor_cache import TensorCache
+from ..text_encoder import CLIPTextEncoder
 from .partial_labels import PartialLabelMixin
 
 
@@ -86,7 +91,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         temperature: float = 0.1,
         learnable_temperature: bool = True,
         bias: float | None = None,
-        loss: dict = dict(type="DBFocalLoss"),  # noqa: B006
+        loss: dict = dict(type=DBFocalLoss),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
         init_cfg: dict | None = None,
@@ -95,7 +100,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
         self.classes, class_names = _class_names(classes)
-        self.text_encoder = _build(text_encoder, "CLIPTextEncoder")
+        self.text_encoder = _build(text_encoder, CLIPTextEncoder)
         dim = self.text_encoder.out_dim
 
         features = self._encode_template(class_names, template)
@@ -105,15 +110,13 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         else:
             self.prompt = _build(
                 prompt,
-                "SoftPrompt",
+                SoftPrompt,
                 class_names=class_names,
                 text_encoder=self.text_encoder,
             )
-        self.gcn = None if gcn is None else _build(gcn, "ResidualGCN", dim=dim)
+        self.gcn = None if gcn is None else _build(gcn, ResidualGCN, dim=dim)
         has_graph = graph is not None and gcn is not None
-        self.graph = (
-            _build(graph, "LabelGraph", features=features) if has_graph else None
-        )
+        self.graph = _build(graph, LabelGraph, features=features) if has_graph else None
 
         self.projection = None if in_channels is None else nn.Linear(in_channels, dim)
         self.logit_scale = nn.Parameter(
@@ -304,7 +307,8 @@ def _widen(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def _build(config: dict, default_type: str, **default_args) -> nn.Module:
+def _build(config: dict, default_type: type, **default_args) -> nn.Module:
+    # A class is found in every scope; a name only in that of the run.
     return MODELS.build({"type": default_type, **default_args, **config})
 
 
