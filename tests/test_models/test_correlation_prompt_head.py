@@ -442,5 +442,17 @@ def test_unpooled_features_are_refused_by_the_head(make_head):
     head = make_head(in_channels=40)
     with pytest.raises(ValueError, match=r"\(2, 40, 7, 7\).*GlobalAveragePooling"):
         head((torch.randn(2, 40, 7, 7),))
+    with pytest.raises(ValueError, match=r"\(2, 5, 40\).*features_only=True"):
+        head((torch.randn(2, 5, 40),))
     with pytest.raises(ValueError, match="set in_channels=8"):
         head((torch.randn(2, 8),))
+
+
+def test_one_tensor_is_a_batch_and_its_last_image_no_stage(make_head):
+    """Backbones that are not MMPretrain's return their feature without a tuple."""
+    head = make_head(in_channels=40).eval()
+    features = torch.randn(3, 40)
+    with torch.no_grad():
+        assert torch.equal(head(features), head((features,)))
+    with pytest.raises(ValueError, match=r"\(3, 5, 40\)"):
+        head(torch.randn(3, 5, 40))  # not (5, 40), the tokens of the last image

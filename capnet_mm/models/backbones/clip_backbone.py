@@ -7,6 +7,7 @@ from open_clip.utils import to_2tuple
 from torch import Tensor, nn
 
 from ..identity import LoadsFrozenWeights
+from ..peft import AdaptFormer, BiasTuning, ScaleShift
 from ..peft.base import tower_name, transformer_blocks
 from ..towers.class_token import spare_training_work
 from ..towers.loading import clip_name, load_clip
@@ -96,8 +97,8 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
 
     def _auto_adapter(self) -> list[dict]:
         if transformer_blocks(self.visual) is not None:
-            return [dict(type="AdaptFormer")]
-        return [dict(type="ScaleShift"), dict(type="BiasTuning")]
+            return [dict(type=AdaptFormer)]
+        return [dict(type=ScaleShift), dict(type=BiasTuning)]
 
     def train(self, mode: bool = True) -> "CLIPBackbone":
         """Set the adapters' mode; the frozen tower stays in eval mode."""

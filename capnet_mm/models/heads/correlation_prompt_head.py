@@ -10,10 +10,15 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..gcn import ResidualGCN, ZeroResidual
 from ..identity import StatesIdentity, refuse_other_classes
+from ..label_graph import IdentityGraph, LabelGraph
+from ..losses.db_focal_loss import DBFocalLoss
 from ..scalars import scalars_to_vectors
+from ..soft_prompt import SoftPrompt
 from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
+from ..text_encoder import CLIPTextEncoder
 from .class_names import resolve_class_names
 from .partial_labels import PartialLabelMixin
 
@@ -89,7 +94,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         temperature: float = 0.1,
         learnable_temperature: bool = True,
         bias: float | None = None,
-        loss: dict = dict(type="DBFocalLoss"),  # noqa: B006
+        loss: dict = dict(type=DBFocalLoss),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
         init_cfg: dict | None = None,
@@ -98,21 +103,19 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
         self.classes, prompt_names = resolve_class_names(classes)
-        self.text_encoder = _build(text_encoder, "CLIPTextEncoder")
+        self.text_encoder = _build(text_encoder, CLIPTextEncoder)
         dim = self.text_encoder.out_dim
         text = dict(class_names=prompt_names, text_encoder=self.text_encoder)
         by_hand = TemplatePrompt(**text, template=template)
 
         # Parts that are switched off are objects too.
         if graph is None or gcn is None:
-            graph = dict(type="IdentityGraph")
+            graph = dict(type=IdentityGraph)
         if gcn is None:
-            gcn = dict(type="ZeroResidual")
-        self.prompt = (
-            by_hand if prompt is None else _build(prompt, "SoftPrompt", **text)
-        )
-        self.gcn = _build(gcn, "ResidualGCN", dim=dim)
-        self.graph = _build(graph, "LabelGraph", features=by_hand.features)
+            gcn = dict(type=ZeroResidual)
+        self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
+        self.gcn = _build(gcn, ResidualGCN, dim=dim)
+        self.graph = _build(graph, LabelGraph, features=by_hand.features)
 
         self.in_channels = in_channels
         self.projection = (
@@ -140,11 +143,11 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """τ, a scalar without gradient."""
         return (-self.logit_scale.detach()).exp().squeeze()
 
-    def forward(self, feats: tuple[Tensor]) -> Tensor:
+    def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Score images.
 
         Args:
-            feats: Stages' features; the last, (B, d), is used.
+            feats: Stages' features, of which the last, (B, d), is used; or that alone.
 
         Returns:
             Logits, (B, C), float32.
@@ -175,10 +178,12 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             logits = scale * image_features @ class_embeddings.to(image_features).T
             return logits + self.logit_bias
 
-    def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
+    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Take the last stage's features to the joint space, (B, d)."""
-        features = feats[-1]
-        if isinstance(features, list | tuple):  # MMPretrain's older ViTs
+        features = feats
+        # A tuple of stages; in MMPretrain's older ViTs a stage may be one too; and a
+        # backbone that is no MMPretrain's may return its one tensor as it is.
+        while isinstance(features, list | tuple):
             features = features[-1]
         expected = self.in_channels or self.text_encoder.out_dim
         if features.ndim != 2 or features.shape[1] != expected:
@@ -194,7 +199,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             return message + (
                 "one vector an image: put a pooling neck before the head, neck=dict("
                 "type='GlobalAveragePooling'), or have the backbone give its pooled "
-                "feature (out_type='cls_token' of a ViT)."
+                "feature (out_type='cls_token' of a ViT), or a map that the neck can "
+                "pool (features_only=True of TIMMBackbone for a ViT)."
             )
         if self.in_channels is not None:
             return message + f"as in_channels says: set in_channels={shape[1]}."
@@ -266,5 +272,6 @@ def _widen(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def _build(config: dict, default_type: str, **default_args) -> nn.Module:
+def _build(config: dict, default_type: type, **default_args) -> nn.Module:
+    # A class is found in every scope; a name only in that of the run.
     return MODELS.build({"type": default_type, **default_args, **config})
