@@ -27,7 +27,7 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
     last block only the [EOS] token is computed, and tokens that all sequences start
     with are encoded once. Towers of other blocks than
     open_clip's standard ones are run by open_clip's own code. The result is
-    open_clip's to rounding, and so is the gradient.
+    open_clip's up to rounding, and so is the gradient.
 
     Attributes:
         width (int): Dimension of the token embeddings.
@@ -35,9 +35,10 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
 
     Args:
         model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
-        pretrained (str, optional): Likewise.
-        quick_gelu (bool, optional): Likewise.
-        cache_dir (str, optional): Likewise.
+        pretrained (str, optional): Tag or file of its weights, see ``load_clip``.
+        quick_gelu (bool, optional): Whether the activation is QuickGELU, see
+            ``load_clip``.
+        cache_dir (str, optional): Where open_clip keeps downloads.
         chunk_size (int, optional): More sequences than this are encoded in parts
             of at most so many, and each part again in the backward pass: half as
             much time more, memory as for one part however many classes there
@@ -218,8 +219,8 @@ def _run_causal(
     end = start + embeddings.shape[1]
     x = embeddings + encoder.positional_embedding[start:end]
     *blocks, last = encoder.transformer.resblocks
-    for block, before in zip(blocks, shared, strict=False):
-        x, _ = block(x, before)
+    for block, past_key_values in zip(blocks, shared, strict=False):
+        x, _ = block(x, past_key_values)
     x, _ = last(x, shared[-1], eos_index)  # (B, 1, width)
     return x[:, 0]
 

@@ -18,12 +18,12 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
     """Image tower of any open_clip model, frozen except for its adapters.
 
     At start the features equal those of the bare open_clip model: exactly without
-    gradient, to rounding with it, where a ViT computes no more than its class token
+    gradient, up to rounding with it, where a ViT computes no more than its class token
     needs.
 
     Args:
         model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
-        pretrained (str, optional): Likewise.
+        pretrained (str, optional): Tag or file of its weights, see ``load_clip``.
         adapter (dict | list[dict] | str, optional): One or several registered
             adapters, or ``'auto'``: AdaptFormer for a ViT, scale-and-shift and
             bias tuning for a CNN (LIFT's choice). Defaults to None: all frozen.
@@ -31,13 +31,13 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             Defaults to None; :class:`CLIPClassifier` gives its head's.
         channels_last (bool): Give the tower its input in channels-last memory
             format, which is faster for a CNN (1.7 to 2.5 times for a MobileNetV2 on
-            two CPU cores); the features then equal open_clip's to rounding. The
+            two CPU cores); the features then equal open_clip's up to rounding. The
             weights stay contiguous, as FSDP needs them. Defaults to False.
         compile (bool | dict): Compile the tower with its adapters at first use:
-            faster from then on where there is a compiler, equal to rounding. A
+            faster from then on where there is a compiler, equal up to rounding. A
             dict holds arguments of :func:`torch.compile`. Defaults to False.
         quick_gelu (bool, optional): See ``load_clip``.
-        cache_dir (str, optional): Likewise.
+        cache_dir (str, optional): Where open_clip keeps downloads.
         init_cfg (dict, optional): MMEngine's initialisation config.
 
     Raises:

@@ -66,8 +66,10 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         learnable_temperature (bool): Train τ. Defaults to True.
         bias (float, optional): b at start, trained. Defaults to None: no bias.
         loss (dict): Loss config. Defaults to dict(type='DBFocalLoss').
-        thr (float, optional): See ``MultiLabelClsHead``.
-        topk (int, optional): Likewise.
+        thr (float, optional): Probability from which a label is predicted. Defaults
+            to None: 0.5, unless ``topk`` is given.
+        topk (int, optional): Number of labels that are predicted for every image.
+            Defaults to None: those over ``thr``.
         init_cfg (dict, optional): MMEngine's initialisation config.
 
     Raises:

@@ -60,15 +60,16 @@ class CausalBlock(ResidualAttentionBlock):
     def forward(
         self,
         x: Tensor,
-        before: KeysAndValues | None = None,
+        past_key_values: KeysAndValues | None = None,
         index: Tensor | None = None,
     ) -> tuple[Tensor, KeysAndValues]:
         """Apply the block.
 
         Args:
             x: Tokens, (B, L, width).
-            before: Keys and values in this block of P tokens that stand before every
-                sequence, (1, heads, P, head width) each. None: there are none.
+            past_key_values: Keys and values in this block of P tokens that stand
+                before every sequence, (1, heads, P, head width) each. None: there are
+                none.
             index: The one token of each sequence whose output is wanted, (B,). Keys
                 and values are computed for every token, all else for that one alone.
                 None: the output of every token.
@@ -77,7 +78,7 @@ class CausalBlock(ResidualAttentionBlock):
             Output, (B, L, width) or with ``index`` (B, 1, width); and the keys and
             values of x, (B, heads, L, head width) each.
         """
-        mixed, keys_values = self.attn(self.ln_1(x), before, index)
+        mixed, keys_values = self.attn(self.ln_1(x), past_key_values, index)
         if index is not None:
             x = _tokens_at(x, index)
         x = x + self.ls_1(mixed)
@@ -90,7 +91,7 @@ class CausalSelfAttention(nn.MultiheadAttention):
     def forward(
         self,
         x: Tensor,
-        before: KeysAndValues | None = None,
+        past_key_values: KeysAndValues | None = None,
         index: Tensor | None = None,
     ) -> tuple[Tensor, KeysAndValues]:
         """See :meth:`CausalBlock.forward`; x is normalised there."""
@@ -101,10 +102,14 @@ class CausalSelfAttention(nn.MultiheadAttention):
             q = F.linear(_tokens_at(x, index), weight[:width], bias[:width])
             qkv = q, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
         q, *keys_values = (split_heads(t, self.num_heads) for t in qkv)
-        if before is None and index is None:
+        if past_key_values is None and index is None:
             mixed = F.scaled_dot_product_attention(q, *keys_values, is_causal=True)
         else:
-            k, v = keys_values if before is None else _join(before, *keys_values)
+            k, v = (
+                keys_values
+                if past_key_values is None
+                else _join(past_key_values, *keys_values)
+            )
             visible = _visible(x.shape[1], k.shape[2], index, x.device)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         # mixed: (B, heads, L, head width)
@@ -116,10 +121,10 @@ def _tokens_at(x: Tensor, index: Tensor) -> Tensor:
     return x[torch.arange(len(x), device=x.device), index][:, None]
 
 
-def _join(before: KeysAndValues, k: Tensor, v: Tensor) -> KeysAndValues:
+def _join(past_key_values: KeysAndValues, k: Tensor, v: Tensor) -> KeysAndValues:
     """Put the keys and values of all sequences behind those before them."""
-    k_before, v_before = (t.expand(len(k), -1, -1, -1) for t in before)
-    return torch.cat([k_before, k], dim=2), torch.cat([v_before, v], dim=2)
+    past_k, past_v = (t.expand(len(k), -1, -1, -1) for t in past_key_values)
+    return torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
 
 
 def _visible(
