@@ -56,7 +56,10 @@ class ImageListDataset(MultiLabelDataset):
     travels as ``metainfo``:
 
     - ``classes`` (tuple[str]): names of the C classes.
-    - ``prompt_names`` (tuple[str]): the names for prompts ("dining table").
+    - ``prompt_names`` (tuple[str]): the names for prompts ("dining table"): of
+      ``metainfo``, else of where the classes are stated (second column of
+      ``classes.txt``, metainfo of a JSON list), else of a subclass's ``METAINFO`` for
+      the same class, else the class name with spaces for underscores.
     - ``class_counts`` (tuple[int]): n_c, number of training images with class c.
     - ``num_images`` (int): N, number of training images.
     - ``groups`` (dict[str, tuple[int]]): classes in ``head``, ``medium``, ``tail``.
@@ -299,7 +302,6 @@ class ImageListDataset(MultiLabelDataset):
         prompt_names = None
         if classes is None:
             classes = self.METAINFO.get("classes")
-            prompt_names = self.METAINFO.get("prompt_names")
 
         if classes is None and is_json(ann_file):
             names, prompt_names = read_json_classes(ann_file)
@@ -312,7 +314,11 @@ class ImageListDataset(MultiLabelDataset):
 
         prompt_names = metainfo.get("prompt_names", prompt_names)
         if prompt_names is None:
-            prompt_names = [readable_name(name) for name in names]
+            own = self.METAINFO
+            known = dict(
+                zip(own.get("classes", ()), own.get("prompt_names", ()), strict=False)
+            )
+            prompt_names = [known.get(name) or readable_name(name) for name in names]
         if len(prompt_names) != len(names):
             raise ValueError(
                 f"There are {len(names)} classes but {len(prompt_names)} prompt_names: "

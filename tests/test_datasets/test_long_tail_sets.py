@@ -113,3 +113,26 @@ def test_a_training_list_of_ones_own_is_counted_itself(tmp_path):
     (tmp_path / "few.txt").write_text("x.jpg 19 0\n")
     train = VOCLT("few.txt", data_root=str(tmp_path), check_images=False)
     assert train.metainfo["num_images"] == 1
+
+
+def test_vocs_prompt_names_are_cocos_names_of_the_same_classes():
+    prompt_names = VOCLT.METAINFO["prompt_names"]
+    readable = dict(zip(VOC.METAINFO["classes"], prompt_names, strict=True))
+    # COCO took over all 20 classes of VOC: an independent spelling of them.
+    assert len(set(prompt_names)) == 20
+    assert set(prompt_names) <= set(COCOLT.METAINFO["classes"])
+    assert {name: words for name, words in readable.items() if name != words} == {
+        "aeroplane": "airplane",
+        "diningtable": "dining table",
+        "motorbike": "motorcycle",
+        "pottedplant": "potted plant",
+        "sofa": "couch",
+        "tvmonitor": "tv",
+    }
+
+
+def test_some_of_vocs_classes_in_another_order_keep_their_prompt_names(tmp_path):
+    (tmp_path / "few.txt").write_text("x.jpg 1\n")
+    options = dict(data_root=str(tmp_path), check_images=False)
+    dataset = VOCLT("few.txt", classes=["sofa", "traffic_cone", "cow"], **options)
+    assert dataset.metainfo["prompt_names"] == ("couch", "traffic cone", "cow")
