@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from capnet_mm.datasets import CorruptImageError, ImageListDataset
 
+from .conftest import group_sizes
+
 init_default_scope("mmpretrain")
 
 CLASSES = ("cat", "diningtable", "dog", "tvmonitor")
@@ -481,3 +483,19 @@ def test_skip_with_a_loader_that_cannot_notice_is_refused(root):
 def test_unknown_way_with_corrupt_images_is_refused(root):
     with pytest.raises(ValueError, match="corrupt_images='ignore' is unknown"):
         ImageListDataset("train.txt", data_root=str(root), corrupt_images="ignore")
+
+
+def test_a_list_of_ones_own_with_real_images_is_counted(shared_dir):
+    root = str(shared_dir / "data" / "voc_animals_lt")
+    train = ImageListDataset("train.txt", data_root=root)
+    val = ImageListDataset(
+        "val.txt", data_root=root, train_ann_file="train.txt", test_mode=True
+    )
+    counts = dict(
+        zip(train.metainfo["classes"], train.metainfo["class_counts"], strict=True)
+    )
+    assert (len(train), len(val)) == (1099, 892)
+    assert (counts["dog"], counts["sheep"], counts["cow"]) == (413, 104, 97)
+    assert (counts["car"], counts["pottedplant"], counts["bird"]) == (24, 19, 6)
+    assert group_sizes(train) == dict(head=5, medium=4, tail=5)
+    assert val.metainfo == train.metainfo
