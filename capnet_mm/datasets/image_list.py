@@ -148,12 +148,9 @@ class ImageListDataset(MultiLabelDataset):
                 f"There is no data root {data_root}: set `data_root` to the folder "
                 "that holds your lists and images."
             )
-        official = self.TEST_LIST if test_mode else self.TRAIN_LIST
-        ann_file = ann_file or _official_list(official, data_root)
-        if not ann_file:
-            raise ValueError("`ann_file` is missing: name the list of the images.")
-        if train_ann_file is None and test_mode:
-            train_ann_file = _official_list(self.TRAIN_LIST, data_root)
+        ann_file, train_ann_file = self._named_lists(
+            ann_file, train_ann_file, data_root, test_mode
+        )
         frequency_groups((), head_threshold, tail_threshold)  # check them at once
         self.corrupt_images = corrupt_images
         self.check_images = check_images
@@ -287,6 +284,22 @@ class ImageListDataset(MultiLabelDataset):
         # and this does nothing.
         self.__dict__.update(state)
         self._skipped.share_memory_()
+
+    def _named_lists(
+        self,
+        ann_file: str | None,
+        train_ann_file: str | None,
+        data_root: str,
+        test_mode: bool,
+    ) -> tuple[str, str | None]:
+        """The list, and the list to count in; the official ones if none is named."""
+        official = self.TEST_LIST if test_mode else self.TRAIN_LIST
+        ann_file = ann_file or _official_list(official, data_root)
+        if not ann_file:
+            raise ValueError("`ann_file` is missing: name the list of the images.")
+        if train_ann_file is None and test_mode:
+            train_ann_file = _official_list(self.TRAIN_LIST, data_root)
+        return ann_file, train_ann_file
 
     def _complete_metainfo(
         self,
