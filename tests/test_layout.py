@@ -7,6 +7,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "capnet_mm"
+BENCHMARKS = REPOSITORY / "tools" / "benchmarks"
+TESTS = REPOSITORY / "tests"
 ROOMS = sorted(
     path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
 )
@@ -51,6 +53,59 @@ def modules():
 
 def test_every_room_is_known():
     assert set(ROOMS) <= set(MAY_IMPORT)
+
+
+def file_of_tests(module: Path) -> Path:
+    """Where the tests of a module stand."""
+    if module.is_relative_to(BENCHMARKS):
+        return TESTS / "test_benchmarks" / f"test_{module.name}"
+    folders = module.relative_to(PACKAGE).parts[:-1]
+    room = [f"test_{folders[0]}"] if folders else []
+    return TESTS.joinpath(*room, f"test_{module.name}")
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """Identifiers that code imports, calls or passes as a string."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.name.rpartition(".")[2] for alias in node.names}
+            found |= set((getattr(node, "module", None) or "").split("."))
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+def public_names(module: Path) -> set[str]:
+    """What a module defines for others."""
+    names = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {t.id for t in node.targets if isinstance(t, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [*modules(), *sorted(BENCHMARKS.glob("[a-z]*.py"))],
+    ids=lambda path: path.relative_to(REPOSITORY).as_posix(),
+)
+def test_every_module_has_a_file_of_tests_that_uses_it(module):
+    file = file_of_tests(module)
+    assert file.exists(), f"{file.relative_to(REPOSITORY)} is missing"
+    tree = ast.parse(file.read_text())
+    assert names_in(tree) & {module.stem, *public_names(module)}
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert [function for function in functions if function.name.startswith("test_")]
+
+
+def test_no_two_modules_share_a_file_of_tests():
+    files = [file_of_tests(module) for module in modules()]
+    assert len(set(files)) == len(files)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -21,6 +21,24 @@ def test_code_keeps_the_style_of_pyproject(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def lengths_of_functions():
+    """Lines of every function, docstring included, longest first, with its name."""
+    lengths = [
+        (node.end_lineno - node.lineno + 1, f"{path.name}: {node.name}")
+        for folder in ("capnet_mm", "tools")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return sorted(lengths, reverse=True)
+
+
+def test_functions_fit_on_a_screen():
+    lengths = lengths_of_functions()
+    assert [each for each in lengths if each[0] > 60] == []
+    assert lengths[len(lengths) // 20][0] <= 40  # the 95th percentile
+
+
 def test_a_class_name_means_one_thing():
     names = Counter(
         node.name

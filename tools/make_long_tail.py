@@ -20,7 +20,10 @@ from capnet_mm.datasets.list_files import (  # noqa: E402
     read_json_classes,
     write_image_list,
 )
-from capnet_mm.evaluation.frequency_groups import frequency_groups  # noqa: E402
+from capnet_mm.evaluation.frequency_groups import (  # noqa: E402
+    frequency_groups,
+    group_of,
+)
 from capnet_mm.tables import Table  # noqa: E402
 
 
@@ -132,19 +135,19 @@ def read_names(args: argparse.Namespace) -> tuple[tuple[str, ...], dict]:
 def report(draw: LongTailDraw, names: tuple[str, ...]) -> str:
     """A table of the classes in the order in which they were drawn."""
     groups = frequency_groups(draw.counts)
-    group_of = {label: group for group, labels in groups.items() for label in labels}
+    group = group_of(groups)
     rows = [
         (
             names[label],
             str(draw.available[label]),
             str(draw.targets[label]),
             str(draw.counts[label]),
-            group_of[label]
+            group[label]
             + (" (fewer available than aimed at)" if label in draw.short else ""),
         )
         for label in draw.order
     ]
-    sizes = ", ".join(f"{len(labels)} {group}" for group, labels in groups.items())
+    sizes = ", ".join(f"{len(labels)} {name}" for name, labels in groups.items())
     summary = (
         f"{sum(draw.counts)} labels; {min(draw.counts)} to {max(draw.counts)} images a "
         f"class; classes: {sizes}"

@@ -10,6 +10,7 @@ combinations.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import math
@@ -127,26 +128,11 @@ def train(args: argparse.Namespace) -> open_clip.CLIP:
     """Pre-train with the contrastive loss; goes on where an earlier call stopped."""
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Only the tokens that captions use get a row; they stay in order, so that [EOS]
-    # is still the greatest, by which open_clip finds it.
-    rows = used_tokens()
-    text_config = dict(MODEL["text_cfg"], vocab_size=len(rows))
-    model = open_clip.CLIP(**dict(MODEL, text_cfg=text_config)).to(device)
-    tokenizer = open_clip.SimpleTokenizer(context_length=text_config["context_length"])
-    loss_function = open_clip.ClipLoss()
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [dict(params=decayed, weight_decay=0.05), dict(params=others, weight_decay=0)],
-        lr=args.lr,
-        betas=(0.9, 0.98),
-    )
+    model = build_model().to(device)
     print("drawing pictures …", flush=True)
     pictures, scenes = draw_pictures(args)
     steps = len(pictures) // args.batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=args.epochs * steps, pct_start=0.08
-    )
+    optimizer, schedule = build_optimizer(model, args.lr, args.epochs * steps)
     state_file = Path(args.work_dir, "state.pth")
     parts = dict(model=model, optimizer=optimizer, schedule=schedule)
     first = 0
@@ -157,44 +143,101 @@ def train(args: argparse.Namespace) -> open_clip.CLIP:
             part.load_state_dict(state[name])
         print(f"going on after epoch {first}, as {state_file} says", flush=True)
 
-    mean = torch.tensor(MEAN, device=device)[:, None, None]
-    std = torch.tensor(STD, device=device)[:, None, None]
     for epoch in range(first, args.epochs):
         rng = np.random.default_rng([args.seed, 1, epoch])
         order = torch.from_numpy(rng.permutation(len(pictures)))
-        losses, start = [], time.perf_counter()
+        progress = Progress(epoch, args.epochs, steps)
         for step in range(steps):
             batch = order[step * args.batch_size : (step + 1) * args.batch_size]
             images = pictures[batch].to(device).float() / 255
             if rng.random() < 0.5:  # no word says left or right
                 images = images.flip(-1)
-            texts = tokenizer([caption(scenes[i], rng) for i in batch.tolist()])
-            with torch.autocast(device.type, torch.bfloat16):
-                output = model(
-                    (images - mean) / std, torch.searchsorted(rows, texts).to(device)
-                )
-            loss = loss_function(output[0].float(), output[1].float(), output[2])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            captions = [caption(scenes[i], rng) for i in batch.tolist()]
+            progress.add(train_step(model, optimizer, images, captions))
             schedule.step()
-            model.logit_scale.data.clamp_(0, math.log(100))
-            losses.append(loss.item())
-            if step % 20 == 19:
-                left = (args.epochs - epoch) * steps - step
-                seconds = (time.perf_counter() - start) / (step + 1)
-                print(
-                    f"epoch {epoch + 1}/{args.epochs} step {step + 1}/{steps} "
-                    f"loss {np.mean(losses[-20:]):.3f} "
-                    f"{seconds:.2f} s/step, {left * seconds / 60:.0f} min left",
-                    flush=True,
-                )
         state_file.parent.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in parts.items()}
         torch.save(dict(state, epoch=epoch + 1), state_file.with_suffix(".tmp"))
         state_file.with_suffix(".tmp").replace(state_file)
     return model
+
+
+def build_model() -> open_clip.CLIP:
+    """The CLIP of ``MODEL``, with a token table of those that captions use alone.
+
+    The rows stay in order, so that [EOS] is still the greatest, by which open_clip
+    finds it.
+    """
+    text_config = dict(MODEL["text_cfg"], vocab_size=len(used_tokens()))
+    return open_clip.CLIP(**dict(MODEL, text_cfg=text_config))
+
+
+def build_optimizer(
+    model: open_clip.CLIP, lr: float, total_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, which decays matrices only, and its schedule of one cycle."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [dict(params=decayed, weight_decay=0.05), dict(params=others, weight_decay=0)],
+        lr=lr,
+        betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=total_steps, pct_start=0.08
+    )
+    return optimizer, schedule
+
+
+def train_step(
+    model: open_clip.CLIP,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    captions: list[str],
+) -> float:
+    """Make a step on images, (B, 3, 96, 96) in 0 to 1, and captions; its loss."""
+    device = images.device
+    mean = torch.tensor(MEAN, device=device)[:, None, None]
+    std = torch.tensor(STD, device=device)[:, None, None]
+    with torch.autocast(device.type, torch.bfloat16):
+        output = model((images - mean) / std, tokenize(captions).to(device))
+    loss = open_clip.ClipLoss()(output[0].float(), output[1].float(), output[2])
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    model.logit_scale.data.clamp_(0, math.log(100))
+    return loss.item()
+
+
+class Progress:
+    """What one epoch prints, every 20 steps.
+
+    Args:
+        epoch: Which, from 0.
+        epochs: How many there are.
+        steps: Of an epoch.
+    """
+
+    def __init__(self, epoch: int, epochs: int, steps: int) -> None:
+        self.epoch, self.epochs, self.steps = epoch, epochs, steps
+        self.losses: list[float] = []
+        self.start = time.perf_counter()
+
+    def add(self, loss: float) -> None:
+        """Note the loss of a step."""
+        self.losses.append(loss)
+        done = len(self.losses)
+        if done % 20:
+            return
+        seconds = (time.perf_counter() - self.start) / done
+        left = (self.epochs - self.epoch) * self.steps - done
+        print(
+            f"epoch {self.epoch + 1}/{self.epochs} step {done}/{self.steps} "
+            f"loss {np.mean(self.losses[-20:]):.3f} "
+            f"{seconds:.2f} s/step, {left * seconds / 60:.0f} min left",
+            flush=True,
+        )
 
 
 def save(model: open_clip.CLIP, folder: Path) -> None:
@@ -214,12 +257,18 @@ def save(model: open_clip.CLIP, folder: Path) -> None:
     )
 
 
+@functools.cache
 def used_tokens() -> torch.Tensor:
     """Sorted ids of the tokens that captions have, [SOS], [EOS] and padding too."""
-    tokenizer = open_clip.SimpleTokenizer()
     phrases = [f"a {kind.name} and a {kind.name}" for kind in KINDS]
     texts = [t.format(phrase) for t in TEMPLATES for phrase in phrases]
-    return tokenizer(texts).unique()
+    return open_clip.tokenize(texts).unique()
+
+
+def tokenize(captions: list[str]) -> torch.Tensor:
+    """Rows of the token table, (B, 32), of captions."""
+    length = MODEL["text_cfg"]["context_length"]
+    return torch.searchsorted(used_tokens(), open_clip.tokenize(captions, length))
 
 
 def main() -> None:

@@ -5,36 +5,23 @@ from pathlib import Path
 
 from .list_files import read_text
 
-# PASCAL VOC writes names as one word, and some as British or dated words. CLIP
-# read captions: these are the words that captions use (COCO's names for the same
-# things).
-_READABLE = {
-    "aeroplane": "airplane",
-    "diningtable": "dining table",
-    "motorbike": "motorcycle",
-    "pottedplant": "potted plant",
-    "sofa": "couch",
-    "tvmonitor": "tv",
-}
-
 
 def readable_name(name: str) -> str:
-    """Turn a class name into the words that a person would write.
+    """Write a class name with spaces.
+
+    The words stay as they are: for names such as "diningtable", give the names for
+    prompts (second column of a classes file, ``prompt_names`` of a metainfo).
 
     Args:
         name (str): A name as a list of classes has it.
 
     Returns:
-        str: VOC's compact names in full, underscores as spaces, all else as is.
+        str: The name with a space for each underscore, or run of them.
 
     Examples:
-        >>> readable_name("diningtable")
-        'dining table'
         >>> readable_name("traffic_light")
         'traffic light'
     """
-    if name in _READABLE:
-        return _READABLE[name]
     return " ".join(name.replace("_", " ").split())
 
 
@@ -73,11 +60,12 @@ def read_class_names(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]
     """Read a file of class names.
 
     One class a line; the number of the line, counted from 0, is the label. After
-    a tab may follow the name to use in prompts; without it
-    :func:`readable_name` makes one::
+    a tab may follow the name to use in prompts; without it, prompts have the name
+    with spaces for underscores (:func:`readable_name`)::
 
         person
-        tvmonitor<TAB>television
+        diningtable<TAB>dining table
+        traffic_light
 
     Args:
         path (str | Path): The file, in UTF-8.

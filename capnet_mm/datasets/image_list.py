@@ -56,7 +56,10 @@ class ImageListDataset(MultiLabelDataset):
     travels as ``metainfo``:
 
     - ``classes`` (tuple[str]): names of the C classes.
-    - ``prompt_names`` (tuple[str]): the names for prompts ("dining table").
+    - ``prompt_names`` (tuple[str]): the names for prompts ("dining table"): of
+      ``metainfo``, else of where the classes are stated (second column of
+      ``classes.txt``, metainfo of a JSON list), else of a subclass's ``METAINFO`` for
+      the same class, else the class name with spaces for underscores.
     - ``class_counts`` (tuple[int]): n_c, number of training images with class c.
     - ``num_images`` (int): N, number of training images.
     - ``groups`` (dict[str, tuple[int]]): classes in ``head``, ``medium``, ``tail``.
@@ -140,12 +143,9 @@ class ImageListDataset(MultiLabelDataset):
                 f"{_CORRUPT_IMAGES}."
             )
         data_root = expanduser(data_root) or ""
-        official = self.TEST_LIST if test_mode else self.TRAIN_LIST
-        ann_file = ann_file or _official_list(official, data_root)
-        if not ann_file:
-            raise ValueError("`ann_file` is missing: name the list of the images.")
-        if train_ann_file is None and test_mode:
-            train_ann_file = _official_list(self.TRAIN_LIST, data_root)
+        ann_file, train_ann_file = self._named_lists(
+            ann_file, train_ann_file, data_root, test_mode
+        )
         frequency_groups((), head_threshold, tail_threshold)  # check them at once
         self.corrupt_images = corrupt_images
         self.check_images = check_images
@@ -281,6 +281,22 @@ class ImageListDataset(MultiLabelDataset):
         self.__dict__.update(state)
         self._skipped.share_memory_()
 
+    def _named_lists(
+        self,
+        ann_file: str | None,
+        train_ann_file: str | None,
+        data_root: str,
+        test_mode: bool,
+    ) -> tuple[str, str | None]:
+        """The list, and the list to count in; the official ones if none is named."""
+        official = self.TEST_LIST if test_mode else self.TRAIN_LIST
+        ann_file = ann_file or _official_list(official, data_root)
+        if not ann_file:
+            raise ValueError("`ann_file` is missing: name the list of the images.")
+        if train_ann_file is None and test_mode:
+            train_ann_file = _official_list(self.TRAIN_LIST, data_root)
+        return ann_file, train_ann_file
+
     def _complete_metainfo(
         self,
         metainfo: dict | None,
@@ -295,7 +311,6 @@ class ImageListDataset(MultiLabelDataset):
         prompt_names = None
         if classes is None:
             classes = self.METAINFO.get("classes")
-            prompt_names = self.METAINFO.get("prompt_names")
 
         if classes is None or isinstance(classes, str):  # they are in a file
             _check_data_root(data_root)
@@ -310,7 +325,11 @@ class ImageListDataset(MultiLabelDataset):
 
         prompt_names = metainfo.get("prompt_names", prompt_names)
         if prompt_names is None:
-            prompt_names = [readable_name(name) for name in names]
+            own = self.METAINFO
+            known = dict(
+                zip(own.get("classes", ()), own.get("prompt_names", ()), strict=False)
+            )
+            prompt_names = [known.get(name) or readable_name(name) for name in names]
         if len(prompt_names) != len(names):
             raise ValueError(
                 f"There are {len(names)} classes but {len(prompt_names)} prompt_names: "

@@ -76,13 +76,7 @@ def read_image_list(
     images, places = [], []
     for place, entry in entries:
         labels, unknown = set(entry["gt_label"]), set(entry.pop("gt_unknown", ()))
-        for label in (*entry["gt_label"], *sorted(unknown)):
-            if not 0 <= label < num_classes:
-                raise ValueError(
-                    f"{path}, {place}: label {label} is out of range; there are "
-                    f"{num_classes} classes, so labels go from 0 to "
-                    f"{num_classes - 1}."
-                )
+        _check_labels((*entry["gt_label"], *sorted(unknown)), num_classes, path, place)
         if labels & unknown:
             raise ValueError(
                 f"{path}, {place}: label {min(labels & unknown)} is given as positive "
@@ -95,6 +89,17 @@ def read_image_list(
         places.append((entry["img_path"], f"{path}, {place}"))
     check_images(places, path)
     return images
+
+
+def _check_labels(
+    labels: Iterable[int], num_classes: int, path: str, place: str
+) -> None:
+    for label in labels:
+        if not 0 <= label < num_classes:
+            raise ValueError(
+                f"{path}, {place}: label {label} is out of range; there are "
+                f"{num_classes} classes, so labels go from 0 to {num_classes - 1}."
+            )
 
 
 def _renumbering(

@@ -1,4 +1,23 @@
-"""Drawing a long-tailed training set from a larger one."""
+r"""Drawing a long-tailed training set from a larger one.
+
+The procedure is that of VOC-LT and COCO-LT (Wu et al., ECCV 2020, and the tool in the
+first version of their code):
+
+1. Classes are ordered from head to tail by how much the other classes bring
+   them along, :math:`\sum_{c'} P(c \mid c')`, with
+   :math:`P(c \mid c') = n_{c c'} / n_{c'}` counted on the original set: a class
+   that is in most images cannot be made rare.
+2. The i-th class in this order aims at the i-th of :func:`pareto_counts`.
+3. In this order, each class is brought to its aim exactly: if the images drawn
+   so far have too few of it, images with it are added at random from those not
+   drawn; if too many, images with it are taken out at random.
+
+Ours: a class with fewer images than its aim keeps all of them and is listed in
+``short`` (their tool does so for COCO and stops for VOC); classes of equal rank
+go by their number, those without images come last; ``max_count`` need not be
+given; the generator of random numbers, so a seed does not repeat the published
+lists. As in the source, an image without labels is never drawn.
+"""
 
 import math
 from collections.abc import Sequence
@@ -96,29 +115,12 @@ def draw_long_tail(
     quantile: float = 0.99,
     seed: int = 0,
 ) -> LongTailDraw:
-    r"""Draw a long-tailed subset as VOC-LT and COCO-LT were drawn.
+    """Draw a long-tailed subset as VOC-LT and COCO-LT were drawn.
 
-    Source of the procedure: Wu et al., ECCV 2020, and the tool in the first
-    version of their code:
-
-    1. Classes are ordered from head to tail by how much the other classes bring
-       them along, :math:`\sum_{c'} P(c \mid c')`, with
-       :math:`P(c \mid c') = n_{c c'} / n_{c'}` counted on the original set: a class
-       that is in most images cannot be made rare.
-    2. The i-th class in this order aims at the i-th of :func:`pareto_counts`.
-    3. In this order, each class is brought to its aim exactly: if the images drawn
-       so far have too few of it, images with it are added at random from those not
-       drawn; if too many, images with it are taken out at random.
-
-    A later class brings along, or takes out, images of earlier ones, so the counts
-    at the end miss their aims in either direction (VOC-LT has 775 of the 800 that
-    its largest class aimed at): compare ``counts`` with ``targets``.
-
-    Ours: a class with fewer images than its aim keeps all of them and is listed in
-    ``short`` (their tool does so for COCO and stops for VOC); classes of equal rank
-    go by their number, those without images come last; ``max_count`` need not be
-    given; the generator of random numbers, so a seed does not repeat the published
-    lists. As in the source, an image without labels is never drawn.
+    The procedure is that at the head of this module. A later class brings along, or
+    takes out, images of earlier ones, so the counts at the end miss their aims in
+    either direction (VOC-LT has 775 of the 800 that its largest class aimed at):
+    compare ``counts`` with ``targets``.
 
     Args:
         labels (Sequence[Sequence[int]]): Positive labels of each of N images.
@@ -153,8 +155,25 @@ def draw_long_tail(
         max_count = int(available[order[0]])
         min_count = min(min_count, max_count)
     aims = pareto_counts(num_classes, max_count, min_count, alpha, quantile)
+    drawn = _draw(positive, order, aims, np.random.default_rng(seed))
+    targets = np.empty(num_classes, dtype=np.int64)
+    targets[order] = aims
+    return LongTailDraw(
+        indices=tuple(np.flatnonzero(drawn).tolist()),
+        counts=tuple(positive[drawn].sum(axis=0).tolist()),
+        targets=tuple(targets.tolist()),
+        available=tuple(available.tolist()),
+        order=tuple(order.tolist()),
+    )
 
-    rng = np.random.default_rng(seed)
+
+def _draw(
+    positive: np.ndarray,
+    order: np.ndarray,
+    aims: Sequence[int],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Bring each class to its aim, in order: which images are drawn, (N,) bool."""
     drawn = np.zeros(len(positive), dtype=bool)
     for label, aim in zip(order, aims, strict=True):
         has_label = positive[:, label]
@@ -166,16 +185,7 @@ def draw_long_tail(
         else:
             added = min(missing, len(outside))
             drawn[rng.choice(outside, added, replace=False)] = True
-
-    targets = np.empty(num_classes, dtype=np.int64)
-    targets[order] = aims
-    return LongTailDraw(
-        indices=tuple(np.flatnonzero(drawn).tolist()),
-        counts=tuple(positive[drawn].sum(axis=0).tolist()),
-        targets=tuple(targets.tolist()),
-        available=tuple(available.tolist()),
-        order=tuple(order.tolist()),
-    )
+    return drawn
 
 
 def _label_matrix(labels: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:

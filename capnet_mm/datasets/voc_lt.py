@@ -5,6 +5,18 @@ from mmpretrain.registry import DATASETS
 
 from .image_list import ImageListDataset
 
+# VOC writes names as one word, and some as British or dated words. CLIP read
+# captions: these are the words that captions use (COCO's names for the same things).
+_READABLE = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+VOC_PROMPT_NAMES = tuple(_READABLE.get(name, name) for name in VOC2007_CATEGORIES)
+
 
 @DATASETS.register_module()
 class VOCLT(ImageListDataset):
@@ -36,7 +48,7 @@ class VOCLT(ImageListDataset):
         [6, 6, 8]
     """
 
-    METAINFO = {"classes": VOC2007_CATEGORIES}
+    METAINFO = {"classes": VOC2007_CATEGORIES, "prompt_names": VOC_PROMPT_NAMES}
     TRAIN_LIST = "voc_lt_train.txt"
     TEST_LIST = "voc_lt_test.txt"
     # Wu et al., ECCV 2020; what tools/prepare_data.py compares with.

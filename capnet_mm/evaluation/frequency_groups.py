@@ -1,6 +1,6 @@
 """Head, medium and tail: the classes grouped by their number of training images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 GROUP_NAMES = ("head", "medium", "tail")
 
@@ -43,6 +43,22 @@ def frequency_groups(
         else:
             groups["medium"].append(index)
     return {name: tuple(indices) for name, indices in groups.items()}
+
+
+def group_of(groups: Mapping[str, Iterable[int]]) -> dict[int, str]:
+    """Name the group of each class.
+
+    Args:
+        groups (Mapping[str, Iterable[int]]): Indices of the classes of each group.
+
+    Returns:
+        dict[int, str]: The group that each of these classes is in.
+
+    Examples:
+        >>> group_of({"head": (0,), "medium": (), "tail": (2, 1)})
+        {0: 'head', 2: 'tail', 1: 'tail'}
+    """
+    return {index: name for name, indices in groups.items() for index in indices}
 
 
 def by_train_count(class_counts: Sequence[int | None]) -> list[int]:

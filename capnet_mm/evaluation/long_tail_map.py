@@ -13,7 +13,7 @@ from mmpretrain.structures import label_to_onehot
 from capnet_mm.tables import Table
 
 from .average_precision import average_precision
-from .frequency_groups import by_train_count, frequency_groups
+from .frequency_groups import by_train_count, frequency_groups, group_of
 
 
 @METRICS.register_module()
@@ -269,12 +269,12 @@ def _class_results(
     num_positives: np.ndarray,
     precisions: np.ndarray,
 ) -> list[dict]:
-    group_of = {index: group for group, ids in groups.items() for index in ids}
+    group = group_of(groups)
     return [
         dict(
             name=name,
             train_count=None if counts is None else int(counts[index]),
-            group=group_of.get(index),
+            group=group.get(index),
             num_positives=int(num_positives[index]),
             average_precision=float(precisions[index]),
         )

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from capnet_mm.evaluation.frequency_groups import by_train_count, group_of
+
 from .checks import Report
 from .labelled_set import LabelledSet, Labels
 
@@ -62,13 +64,12 @@ def _published(report: Report) -> str:
 
 def _counts(report: Report) -> str:
     names, counts = report.labelled_set.classes, report.class_counts
-    groups = report.groups.items()
-    group_of = {label: group for group, labels in groups for label in labels}
+    group = group_of(report.groups)
     width = max(map(len, names))
     lines = [f"{'':{width}}" + "".join(f"{split:>9}" for split in counts)]
-    for label in sorted(group_of, key=lambda label: (-counts["train"][label], label)):
+    for label in by_train_count(counts["train"]):
         numbers = "".join(f"{each[label]:9,}" for each in counts.values())
-        lines.append(f"{names[label]:{width}}{numbers}  {group_of[label]}")
+        lines.append(f"{names[label]:{width}}{numbers}  {group[label]}")
     return "\n  ".join(["Images of each class", *lines])
 
 

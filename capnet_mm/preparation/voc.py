@@ -5,6 +5,8 @@ from xml.etree import ElementTree
 
 from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 
+from capnet_mm.datasets.voc_lt import VOC_PROMPT_NAMES
+
 from .id_lists import read_id_list
 from .labelled_set import LABEL_SOURCES, LabelledImage, LabelledSet, Labels
 from .reading import SourceFiles, check_choice
@@ -51,7 +53,7 @@ def read_voc_lt(
     options = {"labels": labels, "difficult": difficult}
     splits = {split: [] for split in lists}
     result = LabelledSet(
-        "voc_lt", VOC2007_CATEGORIES, None, splits, files.records, options
+        "voc_lt", VOC2007_CATEGORIES, VOC_PROMPT_NAMES, splits, files.records, options
     )
     xmls = []
     for split, path in lists.items():

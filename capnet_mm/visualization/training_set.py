@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from capnet_mm.evaluation.frequency_groups import by_train_count, group_of
 from capnet_mm.fileio import replace_files
 from capnet_mm.visualization import GROUP_COLORS, render_png
 
@@ -43,12 +44,12 @@ def count_plot(metainfo: dict, path: Path) -> None:
         path: The PNG file to write.
     """
     counts = np.array(metainfo["class_counts"])
-    order = np.argsort(-counts, kind="stable")
-    group_of = {i: group for group, ids in metainfo["groups"].items() for i in ids}
+    order = np.array(by_train_count(counts))
+    groups = group_of(metainfo["groups"])
     figure = Figure(figsize=(max(6, 0.28 * len(counts)), 4), layout="tight")
     axis = figure.subplots()
     for group, color in GROUP_COLORS.items():
-        places = [p for p, index in enumerate(order) if group_of[index] == group]
+        places = [p for p, index in enumerate(order) if groups[index] == group]
         label = f"{group} ({len(places)})"
         axis.bar(places, counts[order[places]], color=color, label=label)
     axis.set_yscale("symlog", linthresh=1)  # a class may have no image at all

@@ -8,30 +8,16 @@ from capnet_mm.datasets import read_class_names, readable_name
 @pytest.mark.parametrize(
     ("name", "readable"),
     [
-        ("aeroplane", "airplane"),
-        ("diningtable", "dining table"),
-        ("motorbike", "motorcycle"),
-        ("pottedplant", "potted plant"),
-        ("sofa", "couch"),
-        ("tvmonitor", "tv"),
         ("fire_hydrant", "fire hydrant"),
+        ("_fire__hydrant ", "fire hydrant"),
         ("teddy bear", "teddy bear"),
-        ("cow", "cow"),
+        ("sofa", "sofa"),
+        ("diningtable", "diningtable"),
+        ("tvmonitor", "tvmonitor"),
     ],
 )
-def test_compact_names_become_words(name, readable):
+def test_only_underscores_become_spaces_in_a_name_of_ones_own(name, readable):
     assert readable_name(name) == readable
-
-
-def test_readable_voc_names_are_those_of_coco():
-    from mmpretrain.datasets.categories import VOC2007_CATEGORIES
-
-    from capnet_mm.datasets.coco_lt import COCO_CATEGORIES
-
-    # COCO took over all 20 classes of VOC: an independent spelling of them.
-    readable = {readable_name(name) for name in VOC2007_CATEGORIES}
-    assert len(readable) == 20
-    assert readable <= set(COCO_CATEGORIES)
 
 
 def test_a_second_column_is_the_name_for_prompts(tmp_path):
@@ -39,7 +25,7 @@ def test_a_second_column_is_the_name_for_prompts(tmp_path):
     path.write_text("sofa\ntvmonitor\ttelevision set\r\nstop_sign\n\n")
     names, prompt_names = read_class_names(path)
     assert names == ("sofa", "tvmonitor", "stop_sign")
-    assert prompt_names == ("couch", "television set", "stop sign")
+    assert prompt_names == ("sofa", "television set", "stop sign")
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):

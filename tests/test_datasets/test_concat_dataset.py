@@ -1,53 +1,27 @@
 """Several lists as one data set: what adds up, and one order of the classes."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, RepeatDataset, pseudo_collate
+from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import DATASETS
-from PIL import Image
-from torch.utils.data import Subset
 
-from capnet_mm.datasets import ConcatDataset, ImageListDataset
-from capnet_mm.datasets.class_order import class_positions, reorder_classes
-from capnet_mm.datasets.wrappers import class_statistics
+from capnet_mm.datasets import ConcatDataset
 from capnet_mm.models.heads.partial_labels import multi_label_targets
+
+from .conftest import CLASSES
 
 init_default_scope("mmpretrain")
 
 PIPELINE = [dict(type="LoadImage"), dict(type="PackInputs")]
-CLASSES = ["cat", "dog", "cow"]
-FIRST = "0.png 0 1\n1.png 0\n2.png 2\n"
-# Of the same pictures, in the order cow, cat, dog.
-OTHER_ORDER = ["cow", "cat", "dog"]
-SECOND = [([1, 2], []), ([1], [0]), ([0], [])]
 
 
-@pytest.fixture
-def root(tmp_path):
-    for index in range(3):
-        pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{index}.png")
-    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
-    (tmp_path / "first.txt").write_text(FIRST)
-    data_list = [
-        dict(img_path=f"{i}.png", gt_label=labels, gt_unknown=unknown)
-        for i, (labels, unknown) in enumerate(SECOND)
-    ]
-    content = dict(metainfo=dict(classes=OTHER_ORDER), data_list=data_list)
-    (tmp_path / "second.json").write_text(json.dumps(content))
-    return tmp_path
-
-
-def part(root, name="first.txt", **options):
+def part(two_lists, name="first.txt", **options):
     return dict(
         type="ImageListDataset",
         ann_file=name,
-        data_root=str(root),
+        data_root=str(two_lists),
         pipeline=PIPELINE,
         head_threshold=3,
         tail_threshold=2,
@@ -59,8 +33,8 @@ def concatenated(*parts):
     return DATASETS.build(dict(type="ConcatDataset", datasets=list(parts)))
 
 
-def test_counts_of_two_lists_are_added_and_groups_follow(root):
-    dataset = concatenated(part(root), part(root))
+def test_counts_of_two_lists_are_added_and_groups_follow(two_lists):
+    dataset = concatenated(part(two_lists), part(two_lists))
     assert isinstance(dataset, ConcatDataset)
     metainfo = dataset.metainfo
     assert metainfo["class_counts"] == (4, 2, 2)
@@ -68,8 +42,8 @@ def test_counts_of_two_lists_are_added_and_groups_follow(root):
     assert metainfo["groups"] == dict(head=(0,), medium=(1, 2), tail=())
 
 
-def test_parts_take_the_class_order_of_the_first(root):
-    dataset = concatenated(part(root), part(root, "second.json"))
+def test_parts_take_the_class_order_of_the_first(two_lists):
+    dataset = concatenated(part(two_lists), part(two_lists, "second.json"))
     assert dataset.metainfo["classes"] == tuple(CLASSES)
     first, second = dataset.datasets
     assert second.metainfo["classes"] == first.metainfo["classes"]
@@ -78,14 +52,16 @@ def test_parts_take_the_class_order_of_the_first(root):
     assert dataset.metainfo["class_counts"] == (4, 2, 2)
 
 
-def test_other_names_are_refused_with_both_lists(root):
+def test_other_names_are_refused_with_both_lists(two_lists):
     with pytest.raises(ValueError, match=r"part 1 .*\['bird'\].*\['cow'\].*\['cat', "):
-        concatenated(part(root), part(root, classes=["cat", "dog", "bird"]))
+        concatenated(part(two_lists), part(two_lists, classes=["cat", "dog", "bird"]))
 
 
 @pytest.mark.parametrize("order", [[0, 3], [3, 0], [4, 1], [1, 4]])
-def test_a_list_with_unknown_labels_beside_one_without_trains_in_any_order(root, order):
-    dataset = concatenated(part(root), part(root, "second.json"))
+def test_a_list_with_unknown_labels_beside_one_without_trains_in_any_order(
+    two_lists, order
+):
+    dataset = concatenated(part(two_lists), part(two_lists, "second.json"))
     batch = pseudo_collate([dataset[index] for index in order])
     samples = ClsDataPreprocessor()(batch, training=True)["data_samples"]
     rows = torch.tensor([[1.0, 1, 0], [1, 0, 0], [0, 0, 1]] * 2)
@@ -93,9 +69,11 @@ def test_a_list_with_unknown_labels_beside_one_without_trains_in_any_order(root,
     assert torch.equal(multi_label_targets(samples, 3), rows[order])
 
 
-def test_a_training_list_that_two_validation_parts_name_counts_once(root):
+def test_a_training_list_that_two_validation_parts_name_counts_once(two_lists):
     test = dict(test_mode=True, train_ann_file="first.txt")
-    dataset = concatenated(part(root, **test), part(root, "second.json", **test))
+    dataset = concatenated(
+        part(two_lists, **test), part(two_lists, "second.json", **test)
+    )
     assert dataset.metainfo["class_counts"] == (2, 1, 1)
     assert dataset.metainfo["num_images"] == 3
     assert len(dataset) == 6
@@ -110,73 +88,3 @@ def test_parts_that_count_nothing_are_concatenated_as_by_mmengine():
     assert dataset.metainfo == dict(a=1) and len(dataset) == 2
     with pytest.raises(ValueError, match="meta information"):
         ConcatDataset([Points(metainfo=dict(a=1)), Points(metainfo=dict(a=2))])
-
-
-# ------------------------------------------------------- counts of wrappers
-
-
-def test_a_subset_counts_its_own_images(root):
-    dataset = ImageListDataset("first.txt", data_root=str(root))
-    assert class_statistics(Subset(dataset, [1, 2]), "a loss") == ((1, 0, 1), 2)
-    assert class_statistics(RepeatDataset(dataset, 3), "a loss") == ((2, 1, 1), 3)
-    both = torch.utils.data.ConcatDataset([Subset(dataset, [0]), dataset])
-    assert class_statistics(both, "a loss") == ((3, 2, 1), 4)
-
-
-# ---------------------------------------------------------- class order
-
-
-def test_a_json_list_in_another_order_is_renumbered_by_name(root):
-    dataset = ImageListDataset(
-        "second.json",
-        classes=CLASSES,
-        data_root=str(root),
-        train_ann_file="second.json",
-        test_mode=True,
-    )
-    infos = [dataset.get_data_info(i) for i in range(3)]
-    assert [info["gt_label"] for info in infos] == [[0, 1], [0], [2]]
-    assert infos[1]["gt_score"].tolist() == [1, 0, -1]
-    assert dataset.metainfo["class_counts"] == (2, 1, 1)
-
-
-@pytest.mark.parametrize("serialize", [True, False])
-def test_all_that_a_data_set_says_of_its_classes_follows(root, serialize):
-    dataset = ImageListDataset(
-        "first.txt",
-        data_root=str(root),
-        train_ann_file="first.txt",
-        head_threshold=2,
-        tail_threshold=1,
-        metainfo=dict(prompt_names=["a cat", "a dog", "a cow"]),
-        serialize_data=serialize,
-    )
-    repeated = RepeatDataset(dataset, 2)
-    assert reorder_classes(repeated, OTHER_ORDER, "the data set", "the model")
-    for metainfo in (dataset.metainfo, repeated.metainfo):
-        assert metainfo["classes"] == tuple(OTHER_ORDER)
-        assert metainfo["prompt_names"] == ("a cow", "a cat", "a dog")
-        assert metainfo["class_counts"] == (1, 2, 1)
-        assert metainfo["groups"] == dict(head=(1,), medium=(0, 2), tail=())
-    labels = [repeated.get_data_info(i)["gt_label"] for i in range(3)]
-    assert labels == [[1, 2], [1], [0]]
-    # A text list read again still numbers the classes as classes.txt has them.
-    assert dataset.get_subset([0]).metainfo["class_counts"] == (1, 2, 1)
-    assert not reorder_classes(repeated, OTHER_ORDER, "the data set", "the model")
-
-
-def test_mmpretrains_own_data_sets_are_renumbered_too(root):
-    content = json.loads((root / "second.json").read_text())
-    for entry in content["data_list"]:
-        del entry["gt_unknown"]
-    (root / "plain.json").write_text(json.dumps(content))
-    dataset = DATASETS.build(
-        dict(type="MultiLabelDataset", ann_file="plain.json", data_root=str(root))
-    )
-    assert reorder_classes(dataset, CLASSES, "the data set", "the model")
-    assert dataset.CLASSES == tuple(CLASSES)
-    assert [dataset.get_cat_ids(i) for i in range(3)] == [[0, 1], [0], [2]]
-
-
-def test_positions_are_by_name():
-    assert class_positions("bca", "abc", "one", "another") == [1, 2, 0]

@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from capnet_mm.datasets import CorruptImageError, ImageListDataset
 
+from .conftest import group_sizes
+
 init_default_scope("mmpretrain")
 
 CLASSES = ("cat", "diningtable", "dog", "tvmonitor")
@@ -117,7 +119,7 @@ def test_json_classes_are_known_before_the_list_is_loaded(root):
     write_json(root / "list.json", [], categories=categories)
     dataset = ImageListDataset("list.json", data_root=str(root), lazy_init=True)
     assert dataset.metainfo["classes"] == ("cat", "sofa")
-    assert dataset.metainfo["prompt_names"] == ("cat", "couch")
+    assert dataset.metainfo["prompt_names"] == ("cat", "sofa")
 
 
 def test_gt_labels_of_an_unlabelled_image_pass_through_mmpretrain(root):
@@ -150,7 +152,7 @@ def test_metainfo_counts_distinct_images_and_groups_them(root):
     )
     assert dataset.metainfo == dict(
         classes=CLASSES,
-        prompt_names=("cat", "dining table", "dog", "tv"),
+        prompt_names=CLASSES,
         class_counts=(3, 1, 1, 0),
         num_images=4,
         groups=dict(head=(0,), medium=(1, 2), tail=(3,)),
@@ -481,3 +483,19 @@ def test_skip_with_a_loader_that_cannot_notice_is_refused(root):
 def test_unknown_way_with_corrupt_images_is_refused(root):
     with pytest.raises(ValueError, match="corrupt_images='ignore' is unknown"):
         ImageListDataset("train.txt", data_root=str(root), corrupt_images="ignore")
+
+
+def test_a_list_of_ones_own_with_real_images_is_counted(shared_dir):
+    root = str(shared_dir / "data" / "voc_animals_lt")
+    train = ImageListDataset("train.txt", data_root=root)
+    val = ImageListDataset(
+        "val.txt", data_root=root, train_ann_file="train.txt", test_mode=True
+    )
+    counts = dict(
+        zip(train.metainfo["classes"], train.metainfo["class_counts"], strict=True)
+    )
+    assert (len(train), len(val)) == (1099, 892)
+    assert (counts["dog"], counts["sheep"], counts["cow"]) == (413, 104, 97)
+    assert (counts["car"], counts["pottedplant"], counts["bird"]) == (24, 19, 6)
+    assert group_sizes(train) == dict(head=5, medium=4, tail=5)
+    assert val.metainfo == train.metainfo

@@ -2,7 +2,7 @@
 
 import pytest
 
-from capnet_mm.evaluation import by_train_count, frequency_groups
+from capnet_mm.evaluation import by_train_count, frequency_groups, group_of
 
 
 def test_thresholds_are_the_smallest_counts_of_head_and_medium():
@@ -27,3 +27,15 @@ def test_thresholds_the_wrong_way_round_are_refused():
 
 def test_classes_go_by_count_with_equal_ones_in_their_order_and_unknown_ones_last():
     assert by_train_count([4, None, 413, 0, 4, None]) == [2, 0, 4, 3, 1, 5]
+
+
+def test_each_class_is_in_the_group_that_its_count_says():
+    counts = [100, 99, 20, 19, 775]
+    group = group_of(frequency_groups(counts))
+    assert [group[index] for index in range(5)] == [
+        "head",
+        "medium",
+        "medium",
+        "tail",
+        "head",
+    ]

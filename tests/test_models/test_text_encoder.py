@@ -8,10 +8,8 @@ from torch import nn
 
 from capnet_mm.models import CLIPTextEncoder
 from capnet_mm.models.text_encoder import _run_causal, _run_open_clip
-from capnet_mm.models.towers.batching import length_buckets
 from capnet_mm.models.towers.causal_block import (
     CausalBlock,
-    is_plain_block,
     make_causal,
 )
 
@@ -156,15 +154,6 @@ def test_standard_blocks_of_every_make_are_followed(
     assert_same_as_77_tokens(encoder.requires_grad_(False).eval())
 
 
-def test_blocks_with_more_than_self_attention_are_not_plain():
-    cross = ResidualAttentionBlock(32, 2, is_cross_attention=True)
-    last = ResidualAttentionBlock(32, 2, batch_first=False)
-    assert is_plain_block(ResidualAttentionBlock(32, 2))
-    assert not is_plain_block(cross)
-    assert not is_plain_block(last)
-    assert not is_plain_block(nn.TransformerEncoderLayer(32, 2))
-
-
 def test_no_weight_of_the_frozen_tower_is_kept_for_the_backward_pass(tiny_clip):
     """A linear layer needs its weight for the input's gradient, not its input."""
     encoder = CLIPTextEncoder(tiny_clip)
@@ -236,16 +225,6 @@ def test_tokens_that_all_sequences_start_with_are_encoded_once(tiny_clip):
     embeddings[:, :7] = embeddings[0, :7]
     encoder(embeddings, torch.full((8,), 9), num_shared=7)
     assert shapes == [(1, 7), (8, 3)]
-
-
-def test_buckets_have_the_fewest_tokens():
-    lengths = [20] * 50 + [21] * 3 + [23] * 20 + [30]
-    assert length_buckets(lengths, overhead=0) == [(50, 20), (3, 21), (20, 23), (1, 30)]
-    # To pad the three costs 6 tokens, less than a bucket; all else costs more.
-    assert length_buckets(lengths, overhead=32) == [(50, 20), (23, 23), (1, 30)]
-    assert length_buckets(lengths, overhead=10**6) == [(74, 30)]
-    assert length_buckets([5, 5, 5, 5, 5], 32, largest=2) == [(2, 5), (2, 5), (1, 5)]
-    assert length_buckets([7], overhead=32) == [(1, 7)]
 
 
 def test_chunk_size_below_one_is_refused(tiny_clip):

@@ -6,7 +6,7 @@ from capnet_mm.preparation.labelled_set import LabelledImage, LabelledSet
 
 
 def empty(**options):
-    classes = ["cat", "diningtable", "cow"]
+    classes = ["cat", "diningtable", "wild_cow"]
     return LabelledSet("pets", classes, None, {"train": []}, options=options)
 
 
@@ -38,6 +38,6 @@ def test_an_image_counts_once_for_each_of_its_classes():
 
 
 def test_prompt_names_are_readable_unless_given():
-    assert empty().prompt_names == ("cat", "dining table", "cow")
+    assert empty().prompt_names == ("cat", "diningtable", "wild cow")
     given = LabelledSet("pets", ["cat"], ["kitten"], {})
     assert given.prompt_names == ("kitten",)

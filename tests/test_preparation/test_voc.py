@@ -3,7 +3,7 @@
 import pytest
 
 from capnet_mm import preparation
-from capnet_mm.datasets import VOCLT
+from capnet_mm.datasets import VOCLT, ImageListDataset
 from capnet_mm.preparation.voc import read_voc_annotation
 
 NAMES = VOCLT.METAINFO["classes"]
@@ -173,6 +173,17 @@ def test_written_files_are_what_voclt_reads_by_default(root):
     assert train.get_cat_ids(1) == [4, 14]
     assert train.metainfo["class_counts"][NAMES.index("bus")] == 1
     assert test.metainfo == train.metainfo
+
+
+def test_written_files_hold_the_prompt_names_that_vocs_have_nowhere_else(root):
+    preparation.write_set(preparation.read_voc_lt(root), root)
+    written = ImageListDataset("voc_lt_train.json", data_root=str(root)).metainfo
+    names = dict(zip(written["classes"], written["prompt_names"], strict=True))
+    assert (names["sofa"], names["tvmonitor"]) == ("couch", "tv")
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    (root / "own.txt").write_text("VOCdevkit/VOC2007/JPEGImages/000001.jpg 18\n")
+    own = ImageListDataset("own.txt", data_root=str(root)).metainfo
+    assert own["prompt_names"] == NAMES
 
 
 def test_unknown_labels_are_written_and_read(root):

@@ -3,19 +3,6 @@ import pytest
 from conftest import REPOSITORY
 from PIL import Image
 
-from capnet_mm.visualization.training_set import cooccurrence
-
-
-def test_cooccurrence_is_the_share_of_a_classes_images_with_the_other():
-    labels = [[0, 1], [0], [1, 2], [0, 1, 2], []]
-    expected = np.zeros((4, 4))
-    for c in range(4):
-        with_c = [set(image) for image in labels if c in image]
-        for k in range(4):
-            if with_c:
-                expected[c, k] = sum(k in image for image in with_c) / len(with_c)
-    np.testing.assert_allclose(cooccurrence(labels, 4), expected)
-
 
 def test_pictures_are_drawn_for_a_training_set(run_tool, config, data_root, tmp_path):
     flags = ("--data-root", data_root, "--work-dir", tmp_path, "--seed", 1)

@@ -3,6 +3,8 @@
 import difflib
 import os
 import os.path as osp
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import UnpicklingError
 
 import open_clip
@@ -49,31 +51,46 @@ def load_clip(
         FileNotFoundError: For a missing file, or weights that are neither here
             nor can be downloaded.
     """
-    if pretrained is not None and pretrained.lower() == "none":
-        pretrained = None
-    if model.startswith(_LOCAL_DIR):
-        _check_local_dir(model[len(_LOCAL_DIR) :])
-        pretrained = None
-    elif model.startswith(_HF_HUB):
-        pretrained = None
-    else:
-        _check_architecture(model)
-        if pretrained is not None:
-            tag = _check_pretrained(model, pretrained)
-            if quick_gelu is None:
-                quick_gelu = bool(tag.get("quick_gelu", False))
+    pretrained, of_tag = _check_names(model, pretrained)
     compact = _compact_weights(model)
-    try:
+    with _errors_explained(model, pretrained):
         clip = open_clip.create_model(
             model,
             pretrained=pretrained,
-            force_quick_gelu=bool(quick_gelu),
+            force_quick_gelu=of_tag if quick_gelu is None else quick_gelu,
             cache_dir=cache_dir,
             require_pretrained=pretrained is not None or model.startswith(_HF_HUB),
             load_weights=compact is None,
         )
         if compact is not None:
             _load_compact(clip, compact)
+    return clip.eval()
+
+
+def clip_name(model: str, pretrained: str | None) -> str:
+    """Name of a CLIP for messages: ``'ViT-B-16 (openai)'``, ``'local-dir:my_clip'``."""
+    return f"{model} ({pretrained or 'random weights'})" if ":" not in model else model
+
+
+def _check_names(model: str, pretrained: str | None) -> tuple[str | None, bool]:
+    """Check model and weights; the weights to ask for, and whether of a QuickGELU."""
+    if model.startswith(_LOCAL_DIR):
+        _check_local_dir(model[len(_LOCAL_DIR) :])
+        return None, False
+    if model.startswith(_HF_HUB):
+        return None, False
+    _check_architecture(model)
+    if pretrained is None or pretrained.lower() == "none":
+        return None, False
+    tag = _check_pretrained(model, pretrained)
+    return pretrained, bool(tag.get("quick_gelu", False))
+
+
+@contextmanager
+def _errors_explained(model: str, pretrained: str | None) -> Iterator[None]:
+    """Turn open_clip's errors into those that :func:`load_clip` raises."""
+    try:
+        yield
     except UnpicklingError as error:
         raise ValueError(
             f"The checkpoint {pretrained or model} was refused: it holds more than "
@@ -89,12 +106,6 @@ def load_clip(
         if "download" in str(error).lower() or model.startswith(_HF_HUB):
             raise FileNotFoundError(_how_to_fetch(model, pretrained)) from error
         raise
-    return clip.eval()
-
-
-def clip_name(model: str, pretrained: str | None) -> str:
-    """Name of a CLIP for messages: ``'ViT-B-16 (openai)'``, ``'local-dir:my_clip'``."""
-    return f"{model} ({pretrained or 'random weights'})" if ":" not in model else model
 
 
 def _check_local_dir(path: str) -> None:

@@ -1,0 +1,71 @@
+"""One order of the classes."""
+
+import json
+
+import pytest
+from mmengine.dataset import RepeatDataset
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS
+
+from capnet_mm.datasets import ImageListDataset
+from capnet_mm.datasets.class_order import class_positions, reorder_classes
+
+from .conftest import CLASSES, OTHER_ORDER
+
+init_default_scope("mmpretrain")
+
+
+def test_a_json_list_in_another_order_is_renumbered_by_name(two_lists):
+    dataset = ImageListDataset(
+        "second.json",
+        classes=CLASSES,
+        data_root=str(two_lists),
+        train_ann_file="second.json",
+        test_mode=True,
+    )
+    infos = [dataset.get_data_info(i) for i in range(3)]
+    assert [info["gt_label"] for info in infos] == [[0, 1], [0], [2]]
+    assert infos[1]["gt_score"].tolist() == [1, 0, -1]
+    assert dataset.metainfo["class_counts"] == (2, 1, 1)
+
+
+@pytest.mark.parametrize("serialize", [True, False])
+def test_all_that_a_data_set_says_of_its_classes_follows(two_lists, serialize):
+    dataset = ImageListDataset(
+        "first.txt",
+        data_root=str(two_lists),
+        train_ann_file="first.txt",
+        head_threshold=2,
+        tail_threshold=1,
+        metainfo=dict(prompt_names=["a cat", "a dog", "a cow"]),
+        serialize_data=serialize,
+    )
+    repeated = RepeatDataset(dataset, 2)
+    assert reorder_classes(repeated, OTHER_ORDER, "the data set", "the model")
+    for metainfo in (dataset.metainfo, repeated.metainfo):
+        assert metainfo["classes"] == tuple(OTHER_ORDER)
+        assert metainfo["prompt_names"] == ("a cow", "a cat", "a dog")
+        assert metainfo["class_counts"] == (1, 2, 1)
+        assert metainfo["groups"] == dict(head=(1,), medium=(0, 2), tail=())
+    labels = [repeated.get_data_info(i)["gt_label"] for i in range(3)]
+    assert labels == [[1, 2], [1], [0]]
+    # A text list read again still numbers the classes as classes.txt has them.
+    assert dataset.get_subset([0]).metainfo["class_counts"] == (1, 2, 1)
+    assert not reorder_classes(repeated, OTHER_ORDER, "the data set", "the model")
+
+
+def test_mmpretrains_own_data_sets_are_renumbered_too(two_lists):
+    content = json.loads((two_lists / "second.json").read_text())
+    for entry in content["data_list"]:
+        del entry["gt_unknown"]
+    (two_lists / "plain.json").write_text(json.dumps(content))
+    dataset = DATASETS.build(
+        dict(type="MultiLabelDataset", ann_file="plain.json", data_root=str(two_lists))
+    )
+    assert reorder_classes(dataset, CLASSES, "the data set", "the model")
+    assert dataset.CLASSES == tuple(CLASSES)
+    assert [dataset.get_cat_ids(i) for i in range(3)] == [[0, 1], [0], [2]]
+
+
+def test_positions_are_by_name():
+    assert class_positions("bca", "abc", "one", "another") == [1, 2, 0]
