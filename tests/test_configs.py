@@ -191,7 +191,10 @@ def test_prepared_json_lists_need_no_classes_file(
     check(Runner.from_cfg(cfg).test())
 
 
-def test_interrupted_and_resumed_capnet_ends_with_the_same_weights(read, tmp_path):
+@pytest.mark.parametrize("averaged", [False, True])
+def test_interrupted_and_resumed_capnet_ends_with_the_same_weights(
+    read, tmp_path, averaged
+):
     """Augmentations in two workers, AdamW, schedule, sampler: bit for bit."""
 
     def make_runner(work_dir, resume=False):
@@ -199,11 +202,13 @@ def test_interrupted_and_resumed_capnet_ends_with_the_same_weights(read, tmp_pat
         cfg.work_dir = str(tmp_path / work_dir)
         cfg.train_dataloader.num_workers = 2
         cfg.train_cfg.max_epochs = 3
+        if averaged:
+            cfg.custom_hooks.append(dict(type="EMAHook", momentum=0.3))
         cfg.resume = resume
         return Runner.from_cfg(cfg)
 
     make_runner("straight").train()
-    straight = torch.load(tmp_path / "straight" / "epoch_3.pth")["state_dict"]
+    straight = torch.load(tmp_path / "straight" / "epoch_3.pth")
 
     interrupted = make_runner("resumed")
     interrupted.register_hook(PowerCut(iteration=3))  # the middle of epoch 2
@@ -214,12 +219,60 @@ def test_interrupted_and_resumed_capnet_ends_with_the_same_weights(read, tmp_pat
     first = torch.load(last)["state_dict"]
 
     make_runner("resumed", resume=True).train()
-    resumed = torch.load(tmp_path / "resumed" / "epoch_3.pth")["state_dict"]
-    assert straight.keys() == resumed.keys()
-    different = [n for n in straight if not torch.equal(straight[n], resumed[n])]
-    assert different == []
+    resumed = torch.load(tmp_path / "resumed" / "epoch_3.pth")
+    assert ("ema_state_dict" in resumed) == averaged
+    for key in ("state_dict", "ema_state_dict")[: 1 + averaged]:
+        left, right = straight[key], resumed[key]
+        assert left.keys() == right.keys()
+        assert [n for n in left if not torch.equal(left[n], right[n])] == []
     context = "head.prompt.context"
-    assert not torch.equal(first[context], resumed[context])
+    assert not torch.equal(first[context], resumed["state_dict"][context])
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_averaged_weights_score_as_those_of_the_checkpoint(read, tmp_path, tta):
+    """EMAHook exchanges weights in place, behind the cached class embeddings."""
+
+    def make_runner(averaged=True, checkpoint=None):
+        cfg = read("capnet_custom.py")
+        if averaged:
+            cfg.custom_hooks.append(dict(type="EMAHook", momentum=0.3))
+        cfg.load_from = checkpoint
+        if tta and checkpoint:
+            apply_tta(cfg)
+        runner = Runner.from_cfg(cfg)
+        logits = Logits()
+        runner.register_hook(logits)
+        return runner, logits
+
+    trained, validated = make_runner()
+    trained.train()
+    path = str(tmp_path / "epoch_2.pth")
+    checkpoint = torch.load(path)
+    context = checkpoint["state_dict"]["head.prompt.context"]
+    current = checkpoint["ema_state_dict"]["module.head.prompt.context"]
+    assert not torch.equal(context, current)
+
+    plain, expected = make_runner(averaged=False, checkpoint=path)
+    plain.test()
+    with_hook, found = make_runner(checkpoint=path)
+    with_hook.test()
+    torch.testing.assert_close(found.seen, expected.seen, rtol=0, atol=0)
+    if not tta:  # both epochs' validation: the second was of the saved weights
+        last = validated.seen[-len(expected.seen) :]
+        torch.testing.assert_close(last, expected.seen, rtol=0, atol=0)
+
+
+class Logits(Hook):
+    """Keeps what the model predicts."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen += [sample.pred_logits for sample in outputs]
+
+    after_test_iter = after_val_iter
 
 
 class PowerCut(Hook):

@@ -140,11 +140,6 @@ class ImageListDataset(MultiLabelDataset):
                 f"{_CORRUPT_IMAGES}."
             )
         data_root = expanduser(data_root) or ""
-        if data_root and not exists(data_root):
-            raise FileNotFoundError(
-                f"There is no data root {data_root}: set `data_root` to the folder "
-                "that holds your lists and images."
-            )
         official = self.TEST_LIST if test_mode else self.TRAIN_LIST
         ann_file = ann_file or _official_list(official, data_root)
         if not ann_file:
@@ -196,6 +191,7 @@ class ImageListDataset(MultiLabelDataset):
         """Load the list; count classes and group them."""
         if self._fully_initialized:
             return
+        _check_data_root(self.data_root)
         super().full_init()
         self._count_classes()
 
@@ -301,6 +297,8 @@ class ImageListDataset(MultiLabelDataset):
             classes = self.METAINFO.get("classes")
             prompt_names = self.METAINFO.get("prompt_names")
 
+        if classes is None or isinstance(classes, str):  # they are in a file
+            _check_data_root(data_root)
         if classes is None and is_json(ann_file):
             names, prompt_names = read_json_classes(ann_file)
             names = check_class_names(names, ann_file)
@@ -404,6 +402,16 @@ class ImageListDataset(MultiLabelDataset):
             f"Corrupt image skipped, training goes on without it: {error}",
             logger="current",
             level=logging.WARNING,
+        )
+
+
+def _check_data_root(data_root: str) -> None:
+    if data_root and not exists(data_root):
+        raise FileNotFoundError(
+            f"There is no data root {data_root}: set `data_root` to the folder that "
+            "holds your lists and images. To build a model of a trained checkpoint "
+            "without them, set the head's `classes` to the checkpoint's "
+            "meta['dataset_meta']."
         )
 
 

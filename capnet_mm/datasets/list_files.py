@@ -53,8 +53,8 @@ def read_image_list(
 
     Returns:
         list[dict]: ``img_path`` (str) and ``gt_label`` (list of int, sorted and
-        unique, maybe empty) of every image; ``gt_unknown`` (likewise, never
-        empty) of those with unknown labels; for JSON also whatever else an entry
+        unique, maybe empty) of every image; ``gt_unknown`` (sorted and unique,
+        never empty) of those with unknown labels; for JSON also whatever else an entry
         holds.
 
     Raises:

@@ -127,8 +127,9 @@ def draw_long_tail(
             images that it has.
         min_count (int): What the aims tend to; see :func:`pareto_counts`.
             Defaults to 1.
-        alpha (float): α, likewise. Defaults to 6.
-        quantile (float): q, likewise. Defaults to 0.99.
+        alpha (float): Exponent α of the Pareto density. Defaults to 6.
+        quantile (float): q, the quantile that stands for the rarest class. Defaults
+            to 0.99.
         seed (int): Seed: the same draw for the same seed. Defaults to 0.
 
     Returns:

@@ -25,9 +25,10 @@ class ShapesLT(ImageListDataset):
 
     A small stand-in for a photo collection that needs no download: it shows how
     everything works, and says nothing about accuracy on photographs. The pictures,
-    96 × 96, are drawn at first use (some seconds, about 35 MB) and are always the same.
-    They look like faded photographs; the CLIP of ``configs/demo`` was pre-trained on
-    fresh ones, so that it has something to adapt to, as CLIP has with most collections.
+    96 × 96, are drawn when they are first wanted (some seconds, about 35 MB) and are
+    always the same. They look like faded photographs; the CLIP of ``configs/demo`` was
+    pre-trained on fresh ones, so that it has something to adapt to, as CLIP has with
+    most collections.
 
     The 24 classes are combinations of a texture, a colour and a shape ("striped blue
     heart"), so that their names share words, as a text encoder can tell; the rarer half
@@ -57,8 +58,13 @@ class ShapesLT(ImageListDataset):
     TEST_LIST = "shapes_lt_test.txt"
 
     def __init__(self, data_root: str = "data/shapes_lt", **kwargs) -> None:
-        draw_shapes_lt(data_root)
         super().__init__(data_root=data_root, **kwargs)
+
+    def full_init(self) -> None:
+        """Draw the pictures, unless they are there; load the list."""
+        if not self._fully_initialized:
+            draw_shapes_lt(self.data_root)
+        super().full_init()
 
 
 def draw_shapes_lt(folder: str | Path) -> None:

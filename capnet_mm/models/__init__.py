@@ -2,28 +2,33 @@
 
 from .backbones import CLIPBackbone
 from .classifiers import CLIPClassifier
-from .gcn import ResidualGCN
+from .gcn import ResidualGCN, ZeroResidual
 from .heads import CorrelationPromptHead, PartialLabelLinearHead
-from .label_graph import LabelGraph
+from .label_graph import IdentityGraph, LabelGraph
 from .losses import DBFocalLoss
-from .peft import AdaptFormer, BiasTuning, LoRA, ScaleShift
+from .peft import Adapter, AdaptFormer, BiasTuning, LoRA, ScaleShift
 from .soft_prompt import SoftPrompt
+from .template_prompt import TemplatePrompt
 from .text_encoder import CLIPTextEncoder
 from .tta import TestTimeEnsemble
 
 __all__ = [
     "AdaptFormer",
+    "Adapter",
     "BiasTuning",
     "CLIPBackbone",
     "CLIPClassifier",
     "CLIPTextEncoder",
     "CorrelationPromptHead",
     "DBFocalLoss",
+    "IdentityGraph",
     "LabelGraph",
     "LoRA",
     "PartialLabelLinearHead",
     "ResidualGCN",
     "ScaleShift",
     "SoftPrompt",
+    "TemplatePrompt",
     "TestTimeEnsemble",
+    "ZeroResidual",
 ]

@@ -6,7 +6,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .label_graph import TopKAdjacency
+from .label_graph import IdentityAdjacency, TopKAdjacency
+from .scalars import scalars_to_vectors
 
 
 @MODELS.register_module()
@@ -50,31 +51,45 @@ class ResidualGCN(BaseModule):
             nn.init.xavier_uniform_(layer.weight)
         if zero_init:
             nn.init.zeros_(self.layer3.weight)
-        gamma = torch.tensor(float(gamma))
+        gamma = torch.tensor([float(gamma)])  # (1,): FSDP cannot shard a scalar
         if learnable_gamma:
             self.gamma = nn.Parameter(gamma)
         else:
             self.register_buffer("gamma", gamma)
 
     def forward(
-        self, features: Tensor, adjacency: Tensor | TopKAdjacency | None = None
+        self, features: Tensor, adjacency: Tensor | TopKAdjacency | IdentityAdjacency
     ) -> Tensor:
         """Compute the residuals.
 
         Args:
             features: H_0, text features of the classes, (C, d).
-            adjacency: A, (C, C), or only its entries that are not zero. None: the
-                identity, every class for itself.
+            adjacency: A, (C, C), or what multiplies as A does.
 
         Returns:
             γ H_3, (C, d), in the data type of the features.
         """
-        dtype = features.dtype
-        features = features.to(self.gamma.dtype)
-        x = F.leaky_relu(self.layer1(_propagate(adjacency, features)), 0.2)
-        x = F.leaky_relu(self.layer2(_propagate(adjacency, x)), 0.2)
-        return (self.gamma * self.layer3(_propagate(adjacency, x))).to(dtype)
+        x = features.to(self.gamma.dtype)
+        x = F.leaky_relu(self.layer1((adjacency @ x).to(x)), 0.2)
+        x = F.leaky_relu(self.layer2((adjacency @ x).to(x)), 0.2)
+        return (self.gamma * self.layer3((adjacency @ x).to(x))).to(features)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        scalars_to_vectors(state_dict, prefix, ("gamma",))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _propagate(adjacency: Tensor | TopKAdjacency | None, features: Tensor) -> Tensor:
-    return features if adjacency is None else (adjacency @ features).to(features)
+@MODELS.register_module()
+class ZeroResidual(BaseModule):
+    """No residual: the class embeddings are the prompts' text features.
+
+    Args:
+        dim (int, optional): Not used; every residual module is told.
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+
+    def forward(self, features: Tensor, adjacency) -> Tensor:
+        """Return zeros, (C, d)."""
+        return torch.zeros_like(features)

@@ -59,7 +59,7 @@ class LoadsFrozenWeights(StatesIdentity):
     """A module that loads its frozen weights itself, when it is built.
 
     Checkpoints need not repeat them: ``TrainableCheckpointHook`` leaves out the keys
-    of :meth:`as_constructed`, loading does not miss them, and their checksums, which
+    of :meth:`spared_keys`, loading does not miss them, and their checksums, which
     are the module's identity, tell another CLIP from that of training. Subclasses
     call :meth:`remember_frozen_weights` at the end of ``__init__``.
     """
@@ -75,10 +75,23 @@ class LoadsFrozenWeights(StatesIdentity):
         self._loading_prefix = ""
         self.register_load_state_dict_post_hook(_forgive_frozen)
 
-    def as_constructed(self) -> set[str]:
-        """Keys of the weights that are frozen and still what construction gave."""
-        now = _checksums(self, frozen_keys(self))
-        return {key for key in now if self._frozen_checksums.get(key) == now[key]}
+    def spared_keys(self, state_dict: dict[str, Tensor], prefix: str = "") -> set[str]:
+        """Keys that a checkpoint need not hold.
+
+        Args:
+            state_dict: Whole weights of the model (under FSDP the module has shards).
+            prefix: The module's name in it, with the dot.
+
+        Returns:
+            Keys, without the prefix, of the weights that are frozen and are what
+            construction gave.
+        """
+        return {
+            key
+            for key in frozen_keys(self) & self._frozen_checksums.keys()
+            if prefix + key in state_dict
+            and _checksum(state_dict[prefix + key]) == self._frozen_checksums[key]
+        }
 
     def identity(self) -> dict:
         """Source and checksums of the frozen weights."""
@@ -158,7 +171,7 @@ def frozen_keys(module: nn.Module) -> set[str]:
         parameters = list(part.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             keys |= {_join(name, buffer) for buffer, _ in _saved_buffers(part)}
-    return {_unwrapped(key) for key in keys}
+    return {unwrapped_key(key) for key in keys}
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -166,7 +179,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     named = dict(module.named_parameters(remove_duplicate=False))
     for name, part in module.named_modules(remove_duplicate=False):
         named |= {_join(name, key): buffer for key, buffer in _saved_buffers(part)}
-    return {_unwrapped(key): tensor for key, tensor in named.items()}
+    return {unwrapped_key(key): tensor for key, tensor in named.items()}
 
 
 def _saved_buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
@@ -182,8 +195,8 @@ def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _unwrapped(key: str) -> str:
-    """The key without the names that FSDP and checkpointing put between."""
+def unwrapped_key(key: str) -> str:
+    """Return a key without the names that FSDP and checkpointing put between."""
     for wrapper in ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module."):
         key = key.replace(wrapper, "")
     return key

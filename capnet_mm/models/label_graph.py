@@ -43,6 +43,14 @@ class TopKAdjacency(NamedTuple):
         return matrix.scatter_(1, self.indices, self.weights)
 
 
+class IdentityAdjacency:
+    """The identity matrix: every class is its own only neighbour."""
+
+    def __matmul__(self, features: Tensor) -> Tensor:
+        """Return the features."""
+        return features
+
+
 def label_adjacency(
     features: Tensor,
     topk: int,
@@ -174,3 +182,19 @@ class LabelGraph(BaseModule):
         if 8 * topk < num_classes:
             return TopKAdjacency(self.indices, self.weights)
         return self.adjacency
+
+
+@MODELS.register_module()
+class IdentityGraph(BaseModule):
+    """No graph: every class stands alone.
+
+    Args:
+        features (Tensor, optional): Not used; every graph is told.
+    """
+
+    def __init__(self, features: Tensor | None = None) -> None:
+        super().__init__()
+
+    def forward(self) -> IdentityAdjacency:
+        """Return what ``@`` multiplies features with."""
+        return IdentityAdjacency()

@@ -29,6 +29,11 @@ class SoftPrompt(BaseModule):
             that all share, (M, width). Defaults to True.
         init_std (float): Standard deviation of a random start. Defaults to 0.02.
 
+    Attributes:
+        num_context (int): M, the number of context tokens.
+        num_shared (int): How many tokens all prompts start with: [SOS], and a
+            context that they share.
+
     Raises:
         ValueError: If a prompt is longer than CLIP's context length, or a
             checkpoint's context is for another number of classes or tokens.
@@ -63,6 +68,9 @@ class SoftPrompt(BaseModule):
             )
         self.context = nn.Parameter(context)
         self.class_specific = class_specific
+        # Numbers of their own: FSDP takes the weights apart between calls.
+        self.num_context = context.shape[-2]
+        self.num_shared = 1 if class_specific else 1 + self.num_context  # 1: [SOS]
         # The fixed tokens' embeddings follow from the names and CLIP: not saved.
         self.register_buffer("start", fixed[:, :1].clone(), persistent=False)
         self.register_buffer("name", fixed[:, 1:].clone(), persistent=False)
@@ -76,18 +84,19 @@ class SoftPrompt(BaseModule):
                 f"{text_encoder.context_length}. Lower num_context."
             )
 
-    @property
-    def num_context(self) -> int:
-        """M, the number of context tokens."""
-        return self.context.shape[-2]
+    def forward(self, text_encoder: CLIPTextEncoder) -> Tensor:
+        """Encode the prompts.
 
-    @property
-    def num_shared(self) -> int:
-        """How many tokens all prompts start with: [SOS], and a context they share."""
-        return 1 if self.class_specific else 1 + self.num_context
+        Args:
+            text_encoder: The frozen text tower.
 
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """Assemble the prompts.
+        Returns:
+            Text features, (C, d), not normalised.
+        """
+        return text_encoder(*self.assemble(), self.num_shared)
+
+    def assemble(self) -> tuple[Tensor, Tensor]:
+        """Put the context in front of the names.
 
         Returns:
             Token embeddings, (C, L, width), L the longest prompt's length; and

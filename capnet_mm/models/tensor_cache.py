@@ -19,6 +19,9 @@ class TensorCache:
     their memory, their version and a sample of their values are; so an overwritten
     CLIP is noticed, a single changed weight of it, through ``.data``, is not.
 
+    Where FSDP has taken the tensors apart nothing is kept: to compute is to talk to
+    the other processes, and what one of them sees of its shards is no reason for all.
+
     Examples:
         >>> cache, weight = TensorCache(), torch.ones(2)
         >>> cache.get(lambda: 2 * weight, [weight])
@@ -46,6 +49,8 @@ class TensorCache:
             same autocast.
         """
         sources = list(sources)
+        if any(map(_is_sharded, sources)):
+            return compute()
         autocast = _autocast_state(sources)
         if self._result is None or not (
             autocast == self._autocast
@@ -56,6 +61,11 @@ class TensorCache:
             self._seen = [_look_at(source) for source in sources]
             self._autocast = autocast
         return self._result
+
+
+def _is_sharded(source: Tensor) -> bool:
+    """Whether FSDP holds it, the first version or the second."""
+    return getattr(source, "_fsdp_flattened", False) or hasattr(source, "to_local")
 
 
 def _look_at(source: Tensor) -> tuple:

@@ -1,64 +1,19 @@
 """The frozen text encoder of a CLIP, fed with token embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import open_clip
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from open_clip.transformer import TextTransformer, Transformer
+from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .identity import LoadsFrozenWeights
-from .towers.causal_block import (
-    KeysAndValues,
-    block_at,
-    causal_block,
-    is_plain_block,
-    keys_and_values,
-)
+from .towers.batching import LengthBatching
+from .towers.causal_block import KeysAndValues, make_causal
 from .towers.loading import clip_name, load_clip
-
-# What one more bucket costs in itself, in tokens that could be encoded meanwhile:
-# small matrix products, and on a GPU the launch of some 1,000 kernels.
-_OVERHEAD_CPU, _OVERHEAD = 32, 4096
-
-
-def length_buckets(
-    lengths: Sequence[int], overhead: int, largest: int | None = None
-) -> list[tuple[int, int]]:
-    """Split sorted sequences into buckets that are each padded to their longest.
-
-    Of all splits between different lengths the one with the fewest tokens is
-    taken, where every bucket counts ``overhead`` tokens more than it has.
-
-    Args:
-        lengths: Lengths of the sequences in ascending order.
-        overhead: What a bucket costs in itself, in tokens.
-        largest: Most sequences of a bucket; larger ones are split further, into
-            parts of nearly equal size. None: any number.
-
-    Returns:
-        Number of sequences and length of every bucket.
-    """
-    ends = [i for i in range(1, len(lengths)) if lengths[i] != lengths[i - 1]]
-    ends = [0, *ends, len(lengths)]
-    cost, start_of = {0: 0}, {}
-    for k, end in enumerate(ends[1:], start=1):
-        costs = {
-            start: cost[start] + (end - start) * lengths[end - 1] + overhead
-            for start in ends[:k]
-        }
-        start_of[end] = min(costs, key=costs.get)
-        cost[end] = costs[start_of[end]]
-    buckets, end = [], len(lengths)
-    while end > 0:
-        size, length = end - start_of[end], lengths[end - 1]
-        parts = 1 if largest is None else -(-size // largest)
-        buckets += [((size + i) // parts, length) for i in range(parts)]
-        end = start_of[end]
-    return buckets[::-1]
 
 
 @MODELS.register_module()
@@ -72,13 +27,18 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
     last block only the [EOS] token is computed, and tokens that all sequences start
     with are encoded once. Towers of other blocks than
     open_clip's standard ones are run by open_clip's own code. The result is
-    open_clip's to rounding, and so is the gradient.
+    open_clip's up to rounding, and so is the gradient.
+
+    Attributes:
+        width (int): Dimension of the token embeddings.
+        out_dim (int): Dimension d of the joint space.
 
     Args:
         model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
-        pretrained (str, optional): Likewise.
-        quick_gelu (bool, optional): Likewise.
-        cache_dir (str, optional): Likewise.
+        pretrained (str, optional): Tag or file of its weights, see ``load_clip``.
+        quick_gelu (bool, optional): Whether the activation is QuickGELU, see
+            ``load_clip``.
+        cache_dir (str, optional): Where open_clip keeps downloads.
         chunk_size (int, optional): More sequences than this are encoded in parts
             of at most so many, and each part again in the backward pass: half as
             much time more, memory as for one part however many classes there
@@ -105,24 +65,9 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         chunk_size: int | None = 512,
     ) -> None:
         super().__init__()
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(
-                f"chunk_size must be at least 1 or None, got {chunk_size}."
-            )
+        self.batching = LengthBatching(chunk_size)
         clip = load_clip(model, pretrained, quick_gelu, cache_dir)
-        tower = getattr(clip, "text", clip)
-        pool_type = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
-        if (
-            not isinstance(tower, TextTransformer | open_clip.CLIP)
-            or tower.attn_mask is None
-            or getattr(tower, "cls_emb", None) is not None
-            or pool_type not in ("argmax", "eos")
-        ):
-            raise ValueError(
-                f"The text tower of {model} is not a causal transformer read at "
-                "[EOS], which soft prompts need. Use a CLIP-like model (OpenAI, "
-                "OpenCLIP, DFN, MetaCLIP, EVA, MobileCLIP…)."
-            )
+        tower = _causal_tower(clip, model)
         self.tokenizer = open_clip.get_tokenizer(model)
         self.context_length = tower.context_length
         self.token_embedding = tower.token_embedding
@@ -130,29 +75,21 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         self.transformer = tower.transformer
         self.ln_final = tower.ln_final
         self.text_projection = tower.text_projection
+        # Numbers of their own: FSDP takes the weights apart between calls.
+        self.width = self.token_embedding.embedding_dim
+        self.out_dim = _projected_width(self.text_projection, self.width)
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
         self.requires_grad_(False)
         self.clip = clip_name(model, pretrained)
         self.remember_frozen_weights(f"the text tower of {self.clip}")
-        self.chunk_size = chunk_size
-        self._plain = type(self.transformer) is Transformer and all(
-            is_plain_block(block) for block in self.transformer.resblocks
-        )
-        self._sorted: tuple[Tensor, Tensor, list[tuple[int, int]]] | None = None
+        self._project = _projection_of(self.text_projection)
+        self._choose_run()
 
-    @property
-    def width(self) -> int:
-        """Dimension of the token embeddings."""
-        return self.token_embedding.embedding_dim
-
-    @property
-    def out_dim(self) -> int:
-        """Dimension d of the joint space."""
-        if self.text_projection is None:
-            return self.width
-        if isinstance(self.text_projection, nn.Linear):
-            return self.text_projection.out_features
-        return self.text_projection.shape[1]
+    def _choose_run(self) -> None:
+        """Take our blocks where they compute what the tower's do, else open_clip's."""
+        is_causal = make_causal(self.transformer)
+        self._run = _run_causal if is_causal else _run_open_clip
+        self._most_shared = self.context_length if is_causal else 0
 
     def train(self, mode: bool = True) -> "CLIPTextEncoder":
         """Stay in eval mode: the encoder is frozen."""
@@ -211,38 +148,25 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         Returns:
             Projected features at [EOS], (C, d), not normalised.
         """
-        num_shared = num_shared if self._plain else 0
+        num_shared = min(num_shared, self._most_shared)
         shared = self._encode_shared(embeddings[:1, :num_shared])
-        embeddings = embeddings[:, num_shared:]
-        order, buckets = self._sort_into_buckets(eos_index)
-        if len(buckets) == 1:
-            return self._encode(embeddings, eos_index - num_shared, shared)
-        recompute = self.chunk_size is not None and len(embeddings) > self.chunk_size
-        sizes = [size for size, _ in buckets]
-        parts = embeddings[order].split(sizes)
-        indices = (eos_index - num_shared)[order].split(sizes)
-        features = []
-        for part, index, (_, length) in zip(parts, indices, buckets, strict=True):
-            inputs = part[:, : length - num_shared], index, shared
-            if recompute:
-                # Nothing in the frozen tower is random.
-                options = dict(use_reentrant=False, preserve_rng_state=False)
-                features.append(checkpoint(self._encode, *inputs, **options))
-            else:
-                features.append(self._encode(*inputs))
-        return torch.cat(features)[order.argsort()]
+        return self.batching.encode(
+            partial(self._encode, shared=shared),
+            embeddings[:, num_shared:],
+            eos_index,
+            num_shared,
+        )
 
     def _encode_shared(self, x: Tensor) -> list[KeysAndValues | None]:
         """What every block's later tokens see of the tokens all rows start with."""
         if x.shape[1] == 0:
             return [None] * len(self.transformer.resblocks)
         x = x + self.positional_embedding[: x.shape[1]]
-        *blocks, last = self.transformer.resblocks
         seen = []
-        for block in blocks:
-            x, keys_values = causal_block(block, x)
+        for block in self.transformer.resblocks:
+            x, keys_values = block(x)
             seen.append(keys_values)
-        return [*seen, keys_and_values(last, x)]
+        return seen
 
     def _encode(
         self,
@@ -250,38 +174,9 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         eos_index: Tensor,
         shared: list[KeysAndValues | None],
     ) -> Tensor:
-        """Encode at once sequences that follow the shared tokens."""
-        length = embeddings.shape[1]
-        if self._plain:
-            start = 0 if shared[0] is None else shared[0][0].shape[2]
-            x = embeddings + self.positional_embedding[start : start + length]
-            *blocks, last = self.transformer.resblocks
-            for block, before in zip(blocks, shared, strict=False):
-                x, _ = causal_block(block, x, before)
-            x = block_at(last, x, eos_index, shared[-1])
-        else:
-            x = embeddings + self.positional_embedding[:length]
-            x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
-            x = x[torch.arange(len(x), device=x.device), eos_index]
-        x = self.ln_final(x)  # (C, width)
-        if self.text_projection is None:
-            return x
-        if isinstance(self.text_projection, nn.Module):
-            return self.text_projection(x)
-        return x @ self.text_projection
-
-    def _sort_into_buckets(
-        self, eos_index: Tensor
-    ) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Return the order of the sequences by length, (C,), and the buckets."""
-        # The same prompts come at every step; their lengths are read once, since
-        # to read them from a GPU is to wait for it.
-        if self._sorted is None or self._sorted[0] is not eos_index:
-            lengths, order = (eos_index + 1).sort(stable=True)
-            overhead = _OVERHEAD_CPU if eos_index.device.type == "cpu" else _OVERHEAD
-            buckets = length_buckets(lengths.tolist(), overhead, self.chunk_size)
-            self._sorted = eos_index, order, buckets
-        return self._sorted[1:]
+        """Encode at once sequences that follow the shared tokens, to (B, d)."""
+        x = self._run(self, embeddings, eos_index, shared)  # (B, width)
+        return self._project(self.ln_final(x), self.text_projection)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -293,3 +188,70 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         ids, eos_index = self.tokenize(texts)
         device = self.positional_embedding.device
         return self(self.token_embedding(ids.to(device)), eos_index.to(device))
+
+
+def _causal_tower(clip: nn.Module, model: str) -> nn.Module:
+    """The text tower, if soft prompts can be put into it."""
+    tower = getattr(clip, "text", clip)
+    pool_type = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    if (
+        not isinstance(tower, TextTransformer | open_clip.CLIP)
+        or tower.attn_mask is None
+        or getattr(tower, "cls_emb", None) is not None
+        or pool_type not in ("argmax", "eos")
+    ):
+        raise ValueError(
+            f"The text tower of {model} is not a causal transformer read at "
+            "[EOS], which soft prompts need. Use a CLIP-like model (OpenAI, "
+            "OpenCLIP, DFN, MetaCLIP, EVA, MobileCLIP…)."
+        )
+    return tower
+
+
+def _run_causal(
+    encoder: CLIPTextEncoder,
+    embeddings: Tensor,
+    eos_index: Tensor,
+    shared: list[KeysAndValues | None],
+) -> Tensor:
+    """The blocks' output at [EOS], (B, width), behind the shared tokens."""
+    start = 0 if shared[0] is None else shared[0][0].shape[2]
+    end = start + embeddings.shape[1]
+    x = embeddings + encoder.positional_embedding[start:end]
+    *blocks, last = encoder.transformer.resblocks
+    for block, past_key_values in zip(blocks, shared, strict=False):
+        x, _ = block(x, past_key_values)
+    x, _ = last(x, shared[-1], eos_index)  # (B, 1, width)
+    return x[:, 0]
+
+
+def _run_open_clip(
+    encoder: CLIPTextEncoder, embeddings: Tensor, eos_index: Tensor, shared: list
+) -> Tensor:
+    """The same by open_clip's own code, for blocks of other kinds."""
+    length = embeddings.shape[1]
+    x = embeddings + encoder.positional_embedding[:length]
+    x = encoder.transformer(x, attn_mask=encoder.attn_mask[:length, :length])
+    return x[torch.arange(len(x), device=x.device), eos_index]
+
+
+def _projection_of(projection: nn.Module | Tensor | None) -> Callable:
+    if projection is None:
+        return _unprojected
+    return _by_module if isinstance(projection, nn.Module) else torch.matmul
+
+
+def _projected_width(projection: nn.Module | Tensor | None, width: int) -> int:
+    if projection is None:
+        return width
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
+    return projection.shape[1]
+
+
+def _unprojected(x: Tensor, projection: None) -> Tensor:
+    return x
+
+
+def _by_module(x: Tensor, projection: nn.Module) -> Tensor:
+    return projection(x)

@@ -75,11 +75,11 @@ def test_many_classes_are_measured_with_the_statistics_of_a_due_iteration(
 ):
     memory = []
 
-    def hungry(head):
+    def hungry(embeddings):
         memory.append(torch.zeros(5_000_000).sum())  # 20 MB
-        return dict(temperature=0.1)
+        yield "class_cosine_mean", 0.1
 
-    monkeypatch.setattr(statistics_hook, "_head_statistics", hungry)
+    monkeypatch.setattr(statistics_hook, "_cosine_statistics", hungry)
     options = ("--classes", "10", "--batch-size", "2", "--max-count", "20")
     row, _ = run(many_classes, tiny_clip, *options)
     assert set(row.timings) == {"step", "statistics"}

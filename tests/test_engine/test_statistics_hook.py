@@ -4,28 +4,35 @@ from torch import nn
 
 from benchmarks.measure import peak_memory
 from capnet_mm.engine import CAPNETStatisticsHook
-from capnet_mm.engine.hooks.statistics_hook import _head_statistics
+from capnet_mm.engine.hooks.statistics_hook import _cosine_statistics
+from capnet_mm.models import ZeroResidual
 
 TEXT = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.8, 0]])
 RESIDUAL = torch.tensor([[0.3, 0, 0], [0, 0, 0.4], [0, 0, 0.2]])
 
 
-class Head(nn.Module):
-    """Keeps statistics as CorrelationPromptHead does."""
+class GCN(nn.Linear):
+    """Gives the same residual for whatever text features."""
 
-    temperature = torch.tensor(0.125)
+    def forward(self, text_features, adjacency):
+        return RESIDUAL + 0 * self.weight.sum()
+
+
+class Head(nn.Module):
+    """Has the parts of CorrelationPromptHead that the hook looks at."""
+
+    # As in a process that does not hold the temperature under FSDP, until forward.
+    temperature = torch.zeros(0)
 
     def __init__(self):
         super().__init__()
         self.prompt = nn.Linear(4, 2)
-        self.gcn = nn.Linear(2, 2)
-        self.statistics = {}
+        self.gcn = GCN(2, 2)
 
     def forward(self, x):
-        self.statistics = dict(
-            text_features=TEXT, residual=RESIDUAL, class_embeddings=TEXT
-        )
-        return self.gcn(self.prompt(x))
+        self.temperature = torch.tensor(0.125)
+        outputs = self.prompt(x)
+        return outputs + 0 * self.gcn(TEXT, None).sum() + self.gcn.weight.sum()
 
 
 @pytest.fixture
@@ -61,15 +68,10 @@ def test_statistics_of_the_head_are_those_computed_by_hand(make_runner, model):
     scalars = scalars_after(make_runner([CAPNETStatisticsHook(1)], model, epochs=1))
     assert scalars["temperature"] == [0.125] * 3
     assert scalars["residual_ratio"] == pytest.approx([0.3] * 3)  # of 0.3, 0.4, 0.2
-    # cosines of the three pairs: 0, 0.6 and 0.8
-    assert scalars["class_cosine_mean"] == pytest.approx([1.4 / 3] * 3)
-    assert scalars["class_cosine_max"] == pytest.approx([0.8] * 3)
-
-
-def head_with(embeddings):
-    head = Head()
-    head.statistics = dict(class_embeddings=embeddings)
-    return head
+    # With the residuals: (1.3, 0, 0), (0, 1, 0.4) and (0.6, 0.8, 0.2).
+    cosines = [0, 0.6 / 1.04**0.5, 0.88 / (1.16 * 1.04) ** 0.5]
+    assert scalars["class_cosine_mean"] == pytest.approx([sum(cosines) / 3] * 3)
+    assert scalars["class_cosine_max"] == pytest.approx([max(cosines)] * 3)
 
 
 def unit_rows(num_classes, width=32, common=1.0):
@@ -82,7 +84,7 @@ def unit_rows(num_classes, width=32, common=1.0):
 @pytest.mark.parametrize("num_classes", [2, 500, 1024, 1025, 3000])
 def test_cosines_are_those_of_the_matrix_of_all_pairs(num_classes, common):
     embeddings = unit_rows(num_classes, common=common)
-    scalars = _head_statistics(head_with(embeddings))
+    scalars = dict(_cosine_statistics(embeddings))
     matrix = embeddings.double() @ embeddings.double().T
     off_diagonal = matrix[~torch.eye(num_classes, dtype=torch.bool)]
     mean = float(off_diagonal.mean())
@@ -97,8 +99,8 @@ def test_cosines_are_those_of_the_matrix_of_all_pairs(num_classes, common):
 
 
 def test_thousands_of_classes_take_no_matrix_of_all_pairs():
-    head = head_with(unit_rows(10_000))
-    peak = peak_memory(lambda: _head_statistics(head))
+    embeddings = unit_rows(10_000)
+    peak = peak_memory(lambda: dict(_cosine_statistics(embeddings)))
     assert peak < 10_000 * 10_000 * 4 / 40  # bytes; one such matrix has 400 MB
 
 
@@ -182,11 +184,9 @@ def test_numbers_reach_the_log(make_runner, model, read_log):
 
 
 def test_parts_that_are_switched_off_are_left_out(make_runner, model):
-    head = model.head
-    head.gcn.requires_grad_(False)
-    head.forward = lambda x: (
-        head.statistics.update(text_features=TEXT, residual=None, class_embeddings=TEXT)
-        or head.prompt(x)
+    model.head.gcn, model.head.temperature = ZeroResidual(), torch.tensor(0.125)
+    model.head.forward = lambda x: (
+        model.head.prompt(x) + 0 * model.head.gcn(TEXT, None).sum()
     )
     scalars = scalars_after(make_runner([CAPNETStatisticsHook(1)], model, epochs=1))
     assert "residual_ratio" not in scalars

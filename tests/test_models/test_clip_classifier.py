@@ -1,10 +1,12 @@
 import open_clip
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
+from capnet_mm.models import CLIPClassifier
 from capnet_mm.models.peft.adapt_former import AdaptFormerLayer
 
 NAMES = ["dog", "cat", "tv"]
@@ -62,6 +64,47 @@ def test_what_a_part_says_itself_comes_first(clips):
     )
     assert type(model.backbone.visual).__name__ == "TimmModel"
     assert model.data_preprocessor.mean.flatten().tolist() == [0, 0, 0]
+
+
+def test_mmpretrains_backbone_beside_the_clips_text_branch(tiny_clip):
+    backbone = dict(type="ResNet", depth=18)
+    neck = dict(type="GlobalAveragePooling")
+    mean = dict(mean=[1, 2, 3], std=[4, 5, 6])
+    head = dict(in_channels=512)
+    model = build(
+        tiny_clip, backbone=backbone, neck=neck, head=head, data_preprocessor=mean
+    )
+    assert type(model.backbone).__name__ == "ResNet"
+    assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    model = model.eval()
+    with torch.no_grad():
+        logits = model(torch.rand(2, 3, 32, 32))
+        assert logits.shape == (2, len(NAMES))
+
+
+@pytest.mark.parametrize("vision", ["vit", "resnet"])
+def test_types_may_be_classes_in_a_run_without_scope(clips, vision):
+    """As in configs of Python's own imports, which need not name a scope."""
+    by_name = build(clips[vision], head=dict(loss=dict(type="DBFocalLoss")))
+    config = dict(
+        type=CLIPClassifier,
+        clip=dict(model=clips[vision]),
+        backbone=dict(adapter="auto"),
+        head=dict(classes=NAMES),
+    )
+    with DefaultScope.overwrite_default_scope("mmengine"):
+        by_class = MODELS.build(config)
+    for part in ("head", "head.loss_module", "head.text_encoder", "head.graph"):
+        kinds = {type(model.get_submodule(part)) for model in (by_name, by_class)}
+        assert len(kinds) == 1
+    names = [list(model.state_dict()) for model in (by_name, by_class)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("part", ["head", "backbone"])
+def test_an_unknown_type_is_named(tiny_clip, part):
+    with pytest.raises(KeyError, match="Nowhere is not in"):
+        build(tiny_clip, **{part: dict(type="Nowhere")})
 
 
 def test_mmpretrains_linear_head_on_the_frozen_tower(tiny_clip):

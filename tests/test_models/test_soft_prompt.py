@@ -18,13 +18,13 @@ def test_prompt_from_words_equals_the_hand_written_prompt(encoder, tiny_clip):
     clip = open_clip.create_model(tiny_clip).eval()
     ids = open_clip.get_tokenizer(tiny_clip)([f"a photo of a {n}." for n in NAMES])
     with torch.no_grad():
-        torch.testing.assert_close(encoder(*prompt()), clip.encode_text(ids))
+        torch.testing.assert_close(prompt(encoder), clip.encode_text(ids))
 
 
 def test_random_context_stands_between_start_and_name(encoder):
     torch.manual_seed(0)
     prompt = SoftPrompt(NAMES, encoder, num_context=16)
-    embeddings, eos_index = prompt()
+    embeddings, eos_index = prompt.assemble()
     ids, name_eos = encoder.tokenize([f"{n}." for n in NAMES])
     fixed = encoder.token_embedding(ids)
     assert prompt.context.shape == (3, 16, 32)
@@ -41,16 +41,16 @@ def test_shared_context_moves_all_classes_and_specific_context_one(encoder):
     specific = SoftPrompt(NAMES, encoder, num_context=2)
     for prompt, moved in ((shared, [0, 1, 2]), (specific, [1])):
         with torch.no_grad():
-            before = encoder(*prompt())
+            before = prompt(encoder)
             moved_part = prompt.context if prompt is shared else prompt.context[1]
             moved_part.add_(torch.randn(2, 32))
-            changed = (encoder(*prompt()) - before).abs().amax(1) > 1e-4
+            changed = (prompt(encoder) - before).abs().amax(1) > 1e-4
         assert changed.nonzero().flatten().tolist() == moved
 
 
 def test_gradient_reaches_the_context_only(encoder):
     prompt = SoftPrompt(NAMES, encoder, num_context=2)
-    encoder(*prompt()).sum().backward()
+    prompt(encoder).sum().backward()
     assert prompt.context.grad.abs().sum() > 0
     assert all(p.grad is None for p in encoder.parameters())
 
@@ -76,6 +76,6 @@ def test_prompts_start_with_as_many_same_tokens_as_they_say(tiny_clip, class_spe
     encoder = CLIPTextEncoder(tiny_clip)
     names = ["dog", "dining table"]
     prompt = SoftPrompt(names, encoder, 3, class_specific=class_specific)
-    first, second = prompt()[0]
+    first, second = prompt.assemble()[0]
     same = (first == second).all(-1).long()
     assert prompt.num_shared == same.cumprod(0).sum() == (1 if class_specific else 4)

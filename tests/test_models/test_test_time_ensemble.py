@@ -85,6 +85,18 @@ def test_batches_of_nothing_are_refused(module):
         TestTimeEnsemble(module, max_batch_size=0)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_state_dicts_of_the_model_are_loaded_strictly(tiny_clip, prefix):
+    """As MMPretrain's EMAHook loads, with PyTorch and ``module.`` ahead of all."""
+    head = dict(type="MultiLabelLinearClsHead", num_classes=3, in_channels=16)
+    trained = classifier(tiny_clip, head)
+    trained.head.fc.weight.data.fill_(7)
+    state = {f"module.{prefix}{k}": v for k, v in trained.state_dict().items()}
+    ensemble = TestTimeEnsemble(classifier(tiny_clip, head), average="probabilities")
+    torch.nn.ModuleDict(dict(module=ensemble)).load_state_dict(state)
+    assert (ensemble.module.head.fc.weight == 7).all()
+
+
 def count_batches(module):
     sizes = []
     module.backbone.register_forward_hook(lambda _, x, y: sizes.append(len(x[0])))

@@ -1,3 +1,5 @@
+import copy
+
 import open_clip
 import pytest
 import torch
@@ -5,8 +7,13 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import nn
 
 from capnet_mm.models import CLIPTextEncoder
-from capnet_mm.models.text_encoder import length_buckets
-from capnet_mm.models.towers.causal_block import is_plain_block
+from capnet_mm.models.text_encoder import _run_causal, _run_open_clip
+from capnet_mm.models.towers.batching import length_buckets
+from capnet_mm.models.towers.causal_block import (
+    CausalBlock,
+    is_plain_block,
+    make_causal,
+)
 
 TEXTS = ["a photo of a dog.", "a dining table with four chairs around it.", "tv"]
 
@@ -59,11 +66,21 @@ def features_and_gradient(encode, seed=0):
     return features.detach(), embeddings.grad
 
 
+def of_open_clip(transformer):
+    """The same weights in layers of open_clip's own classes."""
+    transformer = copy.deepcopy(transformer)
+    for block in transformer.resblocks:
+        if type(block) is CausalBlock:
+            block.__class__ = ResidualAttentionBlock
+            block.attn.__class__ = nn.MultiheadAttention
+    return transformer
+
+
 def of_77_tokens(encoder, embeddings):
     """open_clip's own forward on padded sequences, from its parts."""
     rest = torch.ones(len(embeddings), 77 - embeddings.shape[1], encoder.width)
     x = torch.cat([embeddings, rest], dim=1) + encoder.positional_embedding
-    x = encoder.transformer(x, attn_mask=encoder.attn_mask)
+    x = of_open_clip(encoder.transformer)(x, attn_mask=encoder.attn_mask)
     x = encoder.ln_final(x)[torch.arange(len(x)), EOS_INDEX]
     return x @ encoder.text_projection
 
@@ -89,9 +106,9 @@ def test_features_and_gradient_are_those_of_77_tokens(
     tiny_clip, monkeypatch, overhead, chunk_size, num_shared
 ):
     """However sequences are sorted into buckets and chunks, and start alike."""
-    monkeypatch.setattr("capnet_mm.models.text_encoder._OVERHEAD_CPU", overhead)
+    monkeypatch.setattr("capnet_mm.models.towers.batching._OVERHEAD_CPU", overhead)
     encoder = CLIPTextEncoder(tiny_clip, chunk_size=chunk_size)
-    assert encoder._plain
+    assert encoder._run is _run_causal
     assert_same_as_77_tokens(encoder, num_shared)
 
 
@@ -101,6 +118,7 @@ def with_custom_blocks(encoder):
 
 
 def with_other_width_of_keys(encoder):
+    encoder.transformer = of_open_clip(encoder.transformer)
     for block in encoder.transformer.resblocks:
         block.attn = nn.MultiheadAttention(32, 2, bias=False, batch_first=True)
 
@@ -110,8 +128,8 @@ def test_other_blocks_are_left_to_open_clip(tiny_clip, change):
     encoder = CLIPTextEncoder(tiny_clip)
     torch.manual_seed(0)
     change(encoder)
-    encoder._plain = all(is_plain_block(b) for b in encoder.transformer.resblocks)
-    assert not encoder._plain
+    encoder._choose_run()
+    assert encoder._run is _run_open_clip
     assert_same_as_77_tokens(encoder.requires_grad_(False).eval())
     assert_same_as_77_tokens(encoder, num_shared=2)
 
@@ -134,7 +152,7 @@ def test_standard_blocks_of_every_make_are_followed(
         nn.init.normal_(block.attn.in_proj_bias)
         nn.init.normal_(block.attn.out_proj.bias)
     encoder.transformer.resblocks = nn.ModuleList(blocks)
-    assert all(is_plain_block(block) for block in blocks)
+    assert make_causal(encoder.transformer)
     assert_same_as_77_tokens(encoder.requires_grad_(False).eval())
 
 
@@ -190,6 +208,22 @@ def test_half_precision_is_used_where_open_clip_uses_it(tiny_clip, num_shared):
     assert ours.dtype == theirs.dtype == torch.bfloat16
     error = (theirs - exact).abs().max()
     assert 0 < (ours - exact).abs().max() < 2 * error
+
+
+def test_blocks_are_called_so_that_hooks_and_wrappers_of_them_work(tiny_clip):
+    encoder = CLIPTextEncoder(tiny_clip)
+    calls = []
+    for name, module in encoder.transformer.named_modules():
+        if name.startswith("resblocks.") and name.count(".") < 3:
+            module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    embeddings = torch.randn(8, 10, 32)
+    encoder(embeddings, torch.full((8,), 9))
+    for i in range(2):
+        assert calls.count(f"resblocks.{i}") == 1
+        assert calls.count(f"resblocks.{i}.attn") == 1
+    encoder(embeddings, torch.full((8,), 9), num_shared=1)
+    for i in range(2):
+        assert calls.count(f"resblocks.{i}") == 3  # the shared tokens, then the rest
 
 
 def test_tokens_that_all_sequences_start_with_are_encoded_once(tiny_clip):

@@ -8,6 +8,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from capnet_mm.models import CLIPTextEncoder
+from capnet_mm.models.towers.causal_block import CausalBlock, CausalSelfAttention
 from capnet_mm.models.towers.class_token import ClassTokenBlock, PackedSelfAttention
 
 
@@ -16,6 +17,10 @@ class FullLengthTextEncoder(CLIPTextEncoder):
 
     Every token goes through every block and the last norm; then [EOS] is taken.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        restore_layers(self)
 
     def forward(
         self, embeddings: Tensor, eos_index: Tensor, num_shared: int = 0
@@ -31,10 +36,12 @@ class FullLengthTextEncoder(CLIPTextEncoder):
 
 
 def restore_layers(module: nn.Module) -> None:
-    """Have a ViT run open_clip's and PyTorch's own layers in training too."""
+    """Have towers run open_clip's and PyTorch's own layers."""
     usual = {
         ClassTokenBlock: ResidualAttentionBlock,
         PackedSelfAttention: nn.MultiheadAttention,
+        CausalBlock: ResidualAttentionBlock,
+        CausalSelfAttention: nn.MultiheadAttention,
     }
     for layer in module.modules():
         layer.__class__ = usual.get(type(layer), type(layer))

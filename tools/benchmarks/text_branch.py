@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from capnet_mm.models import CLIPTextEncoder, SoftPrompt
-from capnet_mm.models.text_encoder import length_buckets
+from capnet_mm.models.towers.batching import length_buckets
 
 from .baselines import FullLengthTextEncoder, everything_in_autograd
 from .cases import class_names
@@ -84,7 +84,7 @@ def _step(encoder: CLIPTextEncoder, prompt: SoftPrompt) -> list[Tensor]:
     The gradient is divided by its largest entry: it has no scale of its own.
     """
     prompt.zero_grad()
-    features = F.normalize(encoder(*prompt(), prompt.num_shared), dim=-1)
+    features = F.normalize(prompt(encoder), dim=-1)
     features.sum().backward()
     gradient = prompt.context.grad
     return [features.detach(), gradient / gradient.abs().max()]
@@ -94,11 +94,11 @@ def _least_work(encoder: CLIPTextEncoder, prompt: SoftPrompt) -> Callable[[], ob
     """Forward and backward of every prompt at its own length: no padding."""
 
     def run_all() -> None:
-        lengths, order = prompt()[1].add(1).sort()
+        lengths, order = prompt.assemble()[1].add(1).sort()
         start = 0
         for size, length in length_buckets(lengths.tolist(), overhead=0):
             rows = order[start : start + size]
-            embeddings, eos_index = prompt()
+            embeddings, eos_index = prompt.assemble()
             part = embeddings[rows, :length], eos_index[rows], prompt.num_shared
             encoder(*part).sum().backward()
             start += size

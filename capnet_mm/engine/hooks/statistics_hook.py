@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..unwrap import unwrap_model, unwrap_optimizers
 
@@ -24,7 +25,7 @@ class CAPNETStatisticsHook(Hook):
     Biases, …) take them. Written as ``train/…``:
 
     ====================== ======================================================
-    temperature            :math:`\tau`
+    temperature            :math:`\tau`, as in the iteration's forward pass
     residual_ratio         mean over classes of
                            :math:`\|\gamma H^3_c\| / \|f_c\|`, what the GCN adds
                            against what the prompts give
@@ -42,8 +43,9 @@ class CAPNETStatisticsHook(Hook):
     width d: no matrix of all pairs is made.
 
     Gradients are those that the optimizer uses: averaged over processes, summed over
-    accumulated iterations, clipped if the config says so, without AMP's scale. Parts
-    that are switched off or frozen are left out, and so are models without
+    accumulated iterations, clipped if the config says so, without AMP's scale. Under
+    FSDP they are those of the first process's share of the weights. Parts that are
+    switched off or frozen are left out, and so are models without
     :class:`~capnet_mm.models.CorrelationPromptHead`.
 
     Args:
@@ -67,6 +69,9 @@ class CAPNETStatisticsHook(Hook):
         self._parameters: dict[str, list[nn.Parameter]] = {}
         self._gradients_due = False
         self._gradient_norms: dict[str, float] = {}
+        # Of the last training forward.
+        self._temperature: Tensor | None = None
+        self._text_branch: tuple[Tensor, Tensor] | None = None
 
     def before_train(self, runner) -> None:
         """Find the head, and ask the optimizer to show its gradients.
@@ -83,6 +88,8 @@ class CAPNETStatisticsHook(Hook):
                 logger="current",
             )
             return
+        self._head.register_forward_hook(self._keep_temperature)
+        self._head.gcn.register_forward_hook(self._keep_text_branch)
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self._parameters = {
             part: [parameter for name, parameter in named if name.startswith(prefix)]
@@ -123,9 +130,33 @@ class CAPNETStatisticsHook(Hook):
             self._gradients_due = False
             self._gradient_norms = {}
         if self.every_n_train_iters(runner, self.interval):
-            scalars.update(_head_statistics(self._head))
+            scalars.update(self._statistics())
         for name, value in scalars.items():
             runner.message_hub.update_scalar(f"train/{name}", value)
+
+    def _keep_temperature(self, head: nn.Module, inputs, logits) -> None:
+        # FSDP takes weights apart after the forward pass.
+        if head.training:
+            self._temperature = head.temperature
+
+    def _keep_text_branch(self, gcn: nn.Module, inputs, residual: Tensor) -> None:
+        if gcn.training:
+            self._text_branch = inputs[0].detach(), residual.detach()
+
+    def _statistics(self) -> dict[str, float]:
+        """Numbers about the last training forward."""
+        scalars = {}
+        if self._temperature is not None:
+            scalars["temperature"] = float(self._temperature)
+        if self._text_branch is not None:
+            text_features, residual = self._text_branch
+            if next(self._head.gcn.parameters(), None) is not None:
+                ratio = residual.norm(dim=-1) / text_features.norm(dim=-1)
+                scalars["residual_ratio"] = float(ratio.mean())
+            embeddings = F.normalize(text_features + residual, dim=-1)
+            if len(embeddings) > 1:
+                scalars.update(_cosine_statistics(embeddings))
+        return scalars
 
     def _read_gradients(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
         if not self._gradients_due:
@@ -146,26 +177,11 @@ class CAPNETStatisticsHook(Hook):
 
 
 def _find_head(model: nn.Module) -> nn.Module | None:
-    """The submodule that keeps statistics as ``CorrelationPromptHead`` does."""
+    """The submodule with the parts of ``CorrelationPromptHead``."""
     for module in model.modules():
-        if hasattr(module, "statistics") and hasattr(module, "temperature"):
+        if hasattr(module, "gcn") and hasattr(module, "temperature"):
             return module
     return None
-
-
-@torch.no_grad()
-def _head_statistics(head: nn.Module) -> dict[str, float]:
-    scalars = {"temperature": float(head.temperature)}
-    statistics = head.statistics
-    residual = statistics.get("residual")
-    if residual is not None:
-        text_features = statistics["text_features"]
-        ratio = residual.float().norm(dim=-1) / text_features.float().norm(dim=-1)
-        scalars["residual_ratio"] = float(ratio.mean())
-    embeddings = statistics.get("class_embeddings")
-    if embeddings is not None and len(embeddings) > 1:
-        scalars.update(_cosine_statistics(embeddings.float()))
-    return scalars
 
 
 def _cosine_statistics(embeddings: Tensor) -> Iterator[tuple[str, float]]:

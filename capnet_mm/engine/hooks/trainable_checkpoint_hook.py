@@ -3,7 +3,7 @@
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from capnet_mm.models.identity import LoadsFrozenWeights
+from capnet_mm.models.identity import LoadsFrozenWeights, unwrapped_key
 
 from ..unwrap import unwrap_model
 
@@ -45,12 +45,12 @@ class TrainableCheckpointHook(Hook):
             runner (Runner): The runner.
             checkpoint (dict): What will be written; changed in place.
         """
-        left_out = [
-            f"{name}.{key}" if name else key
-            for name, module in unwrap_model(runner.model).named_modules()
-            if isinstance(module, LoadsFrozenWeights)
-            for key in module.as_constructed()
-        ]
-        for state, prefix in (("state_dict", ""), ("ema_state_dict", "module.")):
-            for key in left_out:
-                checkpoint.get(state, {}).pop(prefix + key, None)
+        for name, module in unwrap_model(runner.model).named_modules():
+            if not isinstance(module, LoadsFrozenWeights):
+                continue
+            prefix = unwrapped_key(f"{name}." if name else "")
+            weights = checkpoint["state_dict"]
+            left_out = [prefix + key for key in module.spared_keys(weights, prefix)]
+            for state, start in (("state_dict", ""), ("ema_state_dict", "module.")):
+                for key in left_out:
+                    checkpoint.get(state, {}).pop(start + key, None)

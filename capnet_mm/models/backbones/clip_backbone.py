@@ -7,6 +7,7 @@ from open_clip.utils import to_2tuple
 from torch import Tensor, nn
 
 from ..identity import LoadsFrozenWeights
+from ..peft import AdaptFormer, BiasTuning, ScaleShift
 from ..peft.base import tower_name, transformer_blocks
 from ..towers.class_token import spare_training_work
 from ..towers.loading import clip_name, load_clip
@@ -17,26 +18,26 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
     """Image tower of any open_clip model, frozen except for its adapters.
 
     At start the features equal those of the bare open_clip model: exactly without
-    gradient, to rounding with it, where a ViT computes no more than its class token
+    gradient, up to rounding with it, where a ViT computes no more than its class token
     needs.
 
     Args:
         model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
-        pretrained (str, optional): Likewise.
+        pretrained (str, optional): Tag or file of its weights, see ``load_clip``.
         adapter (dict | list[dict] | str, optional): One or several registered
             adapters, or ``'auto'``: AdaptFormer for a ViT, scale-and-shift and
             bias tuning for a CNN (LIFT's choice). Defaults to None: all frozen.
         num_classes (int, optional): C, for adapters whose size depends on it.
             Defaults to None; :class:`CLIPClassifier` gives its head's.
-        channels_last (bool): Keep the tower and its input in channels-last
-            memory format, which is faster for a CNN (1.7 to 2.5 times for a
-            MobileNetV2 on two CPU cores); the features then equal open_clip's to
-            rounding. Defaults to False.
+        channels_last (bool): Give the tower its input in channels-last memory
+            format, which is faster for a CNN (1.7 to 2.5 times for a MobileNetV2 on
+            two CPU cores); the features then equal open_clip's up to rounding. The
+            weights stay contiguous, as FSDP needs them. Defaults to False.
         compile (bool | dict): Compile the tower with its adapters at first use:
-            faster from then on where there is a compiler, equal to rounding. A
+            faster from then on where there is a compiler, equal up to rounding. A
             dict holds arguments of :func:`torch.compile`. Defaults to False.
         quick_gelu (bool, optional): See ``load_clip``.
-        cache_dir (str, optional): Likewise.
+        cache_dir (str, optional): Where open_clip keeps downloads.
         init_cfg (dict, optional): MMEngine's initialisation config.
 
     Raises:
@@ -75,9 +76,13 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
                 f"adapter must be 'auto', a config dict or a list, got {adapter!r}."
             )
         self._fixed_size = _fixed_image_size(self.visual)
-        self._inserted = []
-        for config in [adapter] if isinstance(adapter, dict) else adapter or []:
-            self._inserted += MODELS.build(config).attach(self.visual, num_classes)
+        configs = [adapter] if isinstance(adapter, dict) else adapter or []
+        self._adapters = [MODELS.build(config) for config in configs]
+        self._inserted = [
+            module
+            for each in self._adapters
+            for module in each.attach(self.visual, num_classes)
+        ]
         self.remember_frozen_weights(
             f"the image tower of {clip_name(model, pretrained)}"
         )
@@ -85,7 +90,6 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
         )
-        self.visual.to(memory_format=self.memory_format)
         if compile is not False:
             # In place: the tower's class and the names of its weights stay.
             self.visual.compile(**({} if compile is True else compile))
@@ -93,8 +97,8 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
 
     def _auto_adapter(self) -> list[dict]:
         if transformer_blocks(self.visual) is not None:
-            return [dict(type="AdaptFormer")]
-        return [dict(type="ScaleShift"), dict(type="BiasTuning")]
+            return [dict(type=AdaptFormer)]
+        return [dict(type=ScaleShift), dict(type=BiasTuning)]
 
     def train(self, mode: bool = True) -> "CLIPBackbone":
         """Set the adapters' mode; the frozen tower stays in eval mode."""
@@ -103,6 +107,17 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         for module in self._inserted:
             module.train(mode)
         return self
+
+    def merge_adapters(self) -> None:
+        """Work the adapters into the tower's own weights, as far as they can be.
+
+        LoRA and ScaleShift can, BiasTuning has nothing to merge, AdaptFormer stays. The
+        features are the same up to rounding. Meant for export: the names of weights
+        are open_clip's again, so that a training checkpoint no longer fits.
+        """
+        for adapter in self._adapters:
+            adapter.merge(self.visual)
+        self._adapters = []
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """Encode images.

@@ -1,6 +1,7 @@
 """A classifier both of whose branches come from one CLIP."""
 
 from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 
 from ..backbones.clip_backbone import CLIPBackbone
@@ -18,7 +19,8 @@ class CLIPClassifier(ImageClassifier):
     Args:
         clip (dict): ``model``, ``pretrained`` and so on, see
             :func:`capnet_mm.models.towers.loading.load_clip`.
-        backbone (dict): A ``CLIPBackbone`` (the default type).
+        backbone (dict): A ``CLIPBackbone`` (the default type), or any backbone of
+            MMPretrain's, which is built as it says itself.
         head (dict): A ``CorrelationPromptHead`` (the default type), or any head
             of MMPretrain's, e.g. ``MultiLabelLinearClsHead``.
         data_preprocessor (dict, optional): Defaults to ``ClsDataPreprocessor``
@@ -41,17 +43,18 @@ class CLIPClassifier(ImageClassifier):
         data_preprocessor: dict | None = None,
         **kwargs,
     ) -> None:
-        head = {"type": "CorrelationPromptHead", **head}
-        if _is_correlation_prompt_head(head["type"]):
-            text_encoder = {"type": "CLIPTextEncoder", **clip}
-            head["text_encoder"] = {**text_encoder, **head.get("text_encoder", {})}
+        head = {"type": CorrelationPromptHead, **head}
+        if _is_a(CorrelationPromptHead, head["type"]):
+            head["text_encoder"] = {**clip, **head.get("text_encoder", {})}
         head = MODELS.build(head)
 
-        num_classes = getattr(head, "num_classes", None)
-        default = {"type": "CLIPBackbone", "num_classes": num_classes, **clip}
-        backbone = MODELS.build({**default, **backbone})
+        backbone = {"type": CLIPBackbone, **backbone}
+        if _is_a(CLIPBackbone, backbone["type"]):
+            num_classes = getattr(head, "num_classes", None)
+            backbone = {"num_classes": num_classes, **clip, **backbone}
+        backbone = MODELS.build(backbone)
 
-        data_preprocessor = dict(data_preprocessor or {})
+        data_preprocessor = {"type": ClsDataPreprocessor, **(data_preprocessor or {})}
         if isinstance(backbone, CLIPBackbone):
             data_preprocessor.setdefault("mean", [255 * m for m in backbone.image_mean])
             data_preprocessor.setdefault("std", [255 * s for s in backbone.image_std])
@@ -61,6 +64,7 @@ class CLIPClassifier(ImageClassifier):
         )
 
 
-def _is_correlation_prompt_head(head: str | type) -> bool:
-    cls = MODELS.get(head) if isinstance(head, str) else head
-    return isinstance(cls, type) and issubclass(cls, CorrelationPromptHead)
+def _is_a(base: type, type_: str | type) -> bool:
+    """Whether what a config names is the class or a subclass of it."""
+    cls = MODELS.get(type_) if isinstance(type_, str) else type_
+    return isinstance(cls, type) and issubclass(cls, base)

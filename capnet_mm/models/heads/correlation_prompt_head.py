@@ -1,18 +1,25 @@
 """The head: prompts, label graph, GCN and cosine scores."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.heads import MultiLabelClsHead
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..gcn import ResidualGCN, ZeroResidual
 from ..identity import StatesIdentity, refuse_other_classes
+from ..label_graph import IdentityGraph, LabelGraph
+from ..losses.db_focal_loss import DBFocalLoss
+from ..scalars import scalars_to_vectors
+from ..soft_prompt import SoftPrompt
+from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
+from ..text_encoder import CLIPTextEncoder
+from .class_names import resolve_class_names
 from .partial_labels import PartialLabelMixin
 
 
@@ -30,24 +37,25 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
     the residual is added, τ starts at 0.1 and is trained as log 1/τ, the bias b
     is shared by all classes.
 
-    In eval mode, without gradient, the class embeddings are computed once for
-    each set of weights; :meth:`freeze_classes` fixes them for export.
+    In eval mode, without gradient, the class embeddings are computed once for each set
+    of weights; :meth:`freeze_classes` fixes them for export.
 
     The class names are in the state dict. On loading they are compared where classes
     have prompts of their own: those of a checkpoint for other classes, or for the same
     in another order, would give wrong scores.
 
     Args:
-        classes (dict | Sequence[str]): Where the class names come from: the
-            config of a registered data set, which is built with
-            ``lazy_init=True`` and asked for ``prompt_names``; or the names.
+        classes (dict | Sequence[str]): Where the class names come from: the config of
+            a registered data set, whose images need not be there; the names; or the
+            ``dataset_meta`` of a checkpoint. See
+            :func:`~capnet_mm.models.heads.class_names.resolve_class_names`.
         text_encoder (dict): Config of a ``CLIPTextEncoder`` (the default type).
         prompt (dict, optional): Config of a ``SoftPrompt`` (the default type).
-            None: hand-written prompts, ``template``. Defaults to dict().
+            None: hand-written prompts, ``TemplatePrompt``. Defaults to dict().
         graph (dict, optional): Config of a ``LabelGraph`` (the default type).
-            None: no graph, the GCN treats each class alone. Defaults to dict().
+            None: ``IdentityGraph``, each class stands alone. Defaults to dict().
         gcn (dict, optional): Config of a ``ResidualGCN`` (the default type).
-            None: no residual. Defaults to dict().
+            None: ``ZeroResidual``. Defaults to dict().
         template (str | Sequence[str]): Prompt of the label graph's features,
             and of the classes where there are no soft prompts; of several the
             normalised features are averaged. Defaults to 'a photo of a {}.'.
@@ -58,8 +66,10 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         learnable_temperature (bool): Train τ. Defaults to True.
         bias (float, optional): b at start, trained. Defaults to None: no bias.
         loss (dict): Loss config. Defaults to dict(type='DBFocalLoss').
-        thr (float, optional): See ``MultiLabelClsHead``.
-        topk (int, optional): Likewise.
+        thr (float, optional): Probability from which a label is predicted. Defaults
+            to None: 0.5, unless ``topk`` is given.
+        topk (int, optional): Number of labels that are predicted for every image.
+            Defaults to None: those over ``thr``.
         init_cfg (dict, optional): MMEngine's initialisation config.
 
     Raises:
@@ -86,7 +96,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         temperature: float = 0.1,
         learnable_temperature: bool = True,
         bias: float | None = None,
-        loss: dict = dict(type="DBFocalLoss"),  # noqa: B006
+        loss: dict = dict(type=DBFocalLoss),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
         init_cfg: dict | None = None,
@@ -94,33 +104,34 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.classes, class_names = _class_names(classes)
-        self.text_encoder = _build(text_encoder, "CLIPTextEncoder")
+        self.classes, prompt_names = resolve_class_names(classes)
+        self.text_encoder = _build(text_encoder, CLIPTextEncoder)
         dim = self.text_encoder.out_dim
+        text = dict(class_names=prompt_names, text_encoder=self.text_encoder)
+        by_hand = TemplatePrompt(**text, template=template)
 
-        features = self._encode_template(class_names, template)
-        if prompt is None:
-            self.prompt = None
-            self.register_buffer("template_features", features, persistent=False)
-        else:
-            self.prompt = _build(
-                prompt,
-                "SoftPrompt",
-                class_names=class_names,
-                text_encoder=self.text_encoder,
-            )
-        self.gcn = None if gcn is None else _build(gcn, "ResidualGCN", dim=dim)
-        has_graph = graph is not None and gcn is not None
-        self.graph = (
-            _build(graph, "LabelGraph", features=features) if has_graph else None
+        # Parts that are switched off are objects too.
+        if graph is None or gcn is None:
+            graph = dict(type=IdentityGraph)
+        if gcn is None:
+            gcn = dict(type=ZeroResidual)
+        self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
+        self.gcn = _build(gcn, ResidualGCN, dim=dim)
+        self.graph = _build(graph, LabelGraph, features=by_hand.features)
+
+        self.in_channels = in_channels
+        self.projection = (
+            nn.Identity() if in_channels is None else nn.Linear(in_channels, dim)
         )
-
-        self.projection = None if in_channels is None else nn.Linear(in_channels, dim)
+        # (1,): FSDP cannot shard a scalar.
         self.logit_scale = nn.Parameter(
-            torch.tensor(math.log(1 / temperature)), requires_grad=learnable_temperature
+            torch.tensor([math.log(1 / temperature)]),
+            requires_grad=learnable_temperature,
         )
-        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
-        self.statistics: dict[str, Tensor | None] = {}
+        if bias is None:
+            self.register_buffer("logit_bias", torch.zeros(1), persistent=False)
+        else:
+            self.logit_bias = nn.Parameter(torch.tensor([float(bias)]))
         self._cache = TensorCache()
         self.register_buffer("frozen_class_embeddings", None, persistent=False)
 
@@ -132,19 +143,54 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
     @property
     def temperature(self) -> Tensor:
         """τ, a scalar without gradient."""
-        return (-self.logit_scale.detach()).exp()
+        return (-self.logit_scale.detach()).exp().squeeze()
 
-    def pre_logits(self, feats: tuple[Tensor]) -> Tensor:
+    def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        """Score images.
+
+        Args:
+            feats: Stages' features, of which the last, (B, d), is used; or that alone.
+
+        Returns:
+            Logits, (B, C), float32.
+        """
+        return self.cosine_logits(self.pre_logits(feats), self.class_embeddings())
+
+    def class_embeddings(self) -> Tensor:
+        """z, (C, d), of unit length; kept in evaluation and when frozen."""
+        if self.frozen_class_embeddings is not None:
+            return self.frozen_class_embeddings
+        if self.training or torch.is_grad_enabled():
+            return self.compute_class_embeddings()
+        return self._cache.get(self.compute_class_embeddings, self._text_weights())
+
+    def compute_class_embeddings(self) -> Tensor:
+        """The text branch, from prompts to z, (C, d)."""
+        f = F.normalize(_widen(self.prompt(self.text_encoder)), dim=-1)  # (C, d)
+        r = self.gcn(f, self.graph())  # (C, d)
+        return F.normalize(f + r, dim=-1)
+
+    def cosine_logits(self, image_features: Tensor, class_embeddings: Tensor) -> Tensor:
+        """cos(v, z) / τ + b, (B, C), of features (B, d) and embeddings (C, d)."""
+        # In float32 whatever autocast says: AP depends on the order of the
+        # scores, and half precision makes ties.
+        with torch.autocast(image_features.device.type, enabled=False):
+            image_features = F.normalize(_widen(image_features), dim=-1)
+            scale = self.logit_scale.to(image_features.dtype).exp()
+            logits = scale * image_features @ class_embeddings.to(image_features).T
+            return logits + self.logit_bias
+
+    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Take the last stage's features to the joint space, (B, d)."""
-        features = feats[-1]
-        if isinstance(features, list | tuple):  # MMPretrain's older ViTs
+        features = feats
+        # A tuple of stages; in MMPretrain's older ViTs a stage may be one too; and a
+        # backbone that is no MMPretrain's may return its one tensor as it is.
+        while isinstance(features, list | tuple):
             features = features[-1]
-        expected = self.text_encoder.out_dim
-        if self.projection is not None:
-            expected = self.projection.in_features
+        expected = self.in_channels or self.text_encoder.out_dim
         if features.ndim != 2 or features.shape[1] != expected:
             raise ValueError(self._wrong_features(tuple(features.shape), expected))
-        return features if self.projection is None else self.projection(features)
+        return self.projection(features)
 
     def _wrong_features(self, shape: tuple[int, ...], expected: int) -> str:
         message = (
@@ -155,35 +201,15 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             return message + (
                 "one vector an image: put a pooling neck before the head, neck=dict("
                 "type='GlobalAveragePooling'), or have the backbone give its pooled "
-                "feature (out_type='cls_token' of a ViT)."
+                "feature (out_type='cls_token' of a ViT), or a map that the neck can "
+                "pool (features_only=True of TIMMBackbone for a ViT)."
             )
-        if self.projection is not None:
+        if self.in_channels is not None:
             return message + f"as in_channels says: set in_channels={shape[1]}."
         return message + (
             f"the joint space of its CLIP: set in_channels={shape[1]} for a learnable "
             "projection, or use the backbone of the same CLIP."
         )
-
-    def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Score images.
-
-        Args:
-            feats: Stages' features; the last, (B, d), is used.
-
-        Returns:
-            Logits, (B, C), float32.
-        """
-        image_features = self.pre_logits(feats)
-        class_embeddings = self.class_embeddings()
-        return self._cosine_logits(image_features, class_embeddings)
-
-    def class_embeddings(self) -> Tensor:
-        """Compute z, (C, d), of unit length; cached in evaluation."""
-        if self.frozen_class_embeddings is not None:
-            return self.frozen_class_embeddings
-        if self.training or torch.is_grad_enabled():
-            return self._compute_class_embeddings()
-        return self._cache.get(self._compute_class_embeddings, self._text_weights())
 
     @torch.no_grad()
     def freeze_classes(self) -> None:
@@ -202,58 +228,6 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         self.eval()
         self.frozen_class_embeddings = self.class_embeddings().clone()
 
-    def _compute_class_embeddings(self) -> Tensor:
-        text_features = F.normalize(_widen(self._text_features()), dim=-1)
-        if self.gcn is None:
-            residual, class_embeddings = None, text_features
-        else:
-            adjacency = None if self.graph is None else self.graph()
-            residual = self.gcn(text_features, adjacency)
-            class_embeddings = F.normalize(text_features + residual, dim=-1)
-        if self.training:  # for hooks that log them
-            self.statistics = dict(
-                text_features=text_features.detach(),
-                residual=None if residual is None else residual.detach(),
-                class_embeddings=class_embeddings.detach(),
-            )
-        return class_embeddings
-
-    def _text_features(self) -> Tensor:
-        if self.prompt is None:
-            return self.template_features
-        embeddings, eos_index = self.prompt()
-        return self.text_encoder(embeddings, eos_index, self.prompt.num_shared)
-
-    def _cosine_logits(
-        self, image_features: Tensor, class_embeddings: Tensor
-    ) -> Tensor:
-        # In float32 whatever autocast says: AP depends on the order of the
-        # scores, and half precision makes ties.
-        with torch.autocast(image_features.device.type, enabled=False):
-            image_features = F.normalize(_widen(image_features), dim=-1)
-            scale = self.logit_scale.to(image_features.dtype).exp()
-            logits = scale * image_features @ class_embeddings.to(image_features).T
-            return logits if self.logit_bias is None else logits + self.logit_bias
-
-    def _encode_template(
-        self, class_names: Sequence[str], template: str | Sequence[str]
-    ) -> Tensor:
-        templates = [template] if isinstance(template, str) else list(template)
-        for text in templates:
-            if "{}" not in text:
-                raise ValueError(
-                    f"The template {text!r} has no {{}} for the class name; "
-                    "expected something like 'a photo of a {}.'."
-                )
-        features = [
-            F.normalize(
-                self.text_encoder.encode_text([t.format(name) for name in class_names]),
-                dim=-1,
-            )
-            for t in templates
-        ]
-        return torch.stack(features).mean(0)
-
     def train(self, mode: bool = True) -> "CorrelationPromptHead":
         """Set the mode; training ends :meth:`freeze_classes`."""
         if mode:
@@ -267,19 +241,18 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
     def check_identity(self, saved: dict, missing: set[str]) -> None:
         """See :class:`StatesIdentity`."""
         # Prompts that all classes share fit any classes.
-        if self.prompt is not None and getattr(self.prompt, "class_specific", True):
+        if getattr(self.prompt, "class_specific", False):
             refuse_other_classes(self.classes, saved["classes"], "the model's head")
 
-    def _load_from_state_dict(self, *args) -> None:
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         self.frozen_class_embeddings = None
-        super()._load_from_state_dict(*args)
+        scalars_to_vectors(state_dict, prefix, ("logit_scale", "logit_bias"))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _text_weights(self) -> list[Tensor]:
         """All that the class embeddings are computed from."""
-        modules = (self.text_encoder, self.prompt, self.graph, self.gcn)
-        parts = [module for module in modules if module is not None]
-        tensors = [t for part in parts for t in (*part.parameters(), *part.buffers())]
-        return tensors if self.prompt else [*tensors, self.template_features]
+        parts = (self.text_encoder, self.prompt, self.graph, self.gcn)
+        return [t for part in parts for t in (*part.parameters(), *part.buffers())]
 
     def _get_predictions(
         self, cls_score: Tensor, data_samples: list[DataSample] | None
@@ -301,29 +274,6 @@ def _widen(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def _build(config: dict, default_type: str, **default_args) -> nn.Module:
+def _build(config: dict, default_type: type, **default_args) -> nn.Module:
+    # A class is found in every scope; a name only in that of the run.
     return MODELS.build({"type": default_type, **default_args, **config})
-
-
-def _class_names(classes: dict | Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the canonical names and the readable ones."""
-    if isinstance(classes, dict):
-        # Only the names are wanted; images and lists need not be there yet.
-        dataset = DATASETS.build({**classes, "lazy_init": True})
-        metainfo = dataset.metainfo
-        names = tuple(metainfo.get("classes") or ())
-        prompt_names = list(metainfo.get("prompt_names") or names)
-    elif isinstance(classes, str):
-        raise ValueError(
-            f"classes must be a list of names or a data set's config, got {classes!r}."
-        )
-    else:
-        names, prompt_names = tuple(classes), list(classes)
-    if not names:
-        raise ValueError(
-            f"{classes} gives no class names; the head needs at least one."
-        )
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-    if repeated:
-        raise ValueError(f"Class names are repeated: {repeated}.")
-    return names, prompt_names

@@ -31,6 +31,16 @@ class Adapter(ABC):
             ValueError: If the adapter does not fit the tower.
         """
 
+    def merge(self, visual: nn.Module) -> None:  # noqa: B027 (may stay as it is)
+        """Work what :meth:`attach` inserted into the tower's own weights.
+
+        The tower gives the same features up to rounding and has its own layers again.
+        What cannot be merged stays, and so does everything unless a subclass says how.
+
+        Args:
+            visual: The tower, with this adapter; changed in place.
+        """
+
 
 def transformer_blocks(visual: nn.Module) -> nn.ModuleList | None:
     """Blocks of a ViT tower (open_clip's or timm's), None for a CNN."""

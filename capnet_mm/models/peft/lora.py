@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+import torch
 from mmpretrain.models.peft.lora import LoRALinear
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -55,6 +56,16 @@ class LoRA(Adapter):
                 f"{self.targets}."
             )
         return [self._replace(visual, name) for name in names]
+
+    @torch.no_grad()
+    def merge(self, visual: nn.Module) -> None:
+        """Add the low-rank product to each layer: W + (alpha / rank) B A."""
+        for name, layer in list(visual.named_modules()):
+            if isinstance(layer, LoRALinear):
+                product = layer.lora_up.weight @ layer.lora_down.weight
+                layer.original_layer.weight += layer.scaling * product
+                parent, _, child = name.rpartition(".")
+                setattr(visual.get_submodule(parent), child, layer.original_layer)
 
     def _replace(self, visual: nn.Module, name: str) -> LoRALinear:
         parent_name, _, child_name = name.rpartition(".")

@@ -56,6 +56,31 @@ class ScaleShift(Adapter):
             )
         return [layer]
 
+    @torch.no_grad()
+    def merge(self, visual: nn.Module) -> None:
+        """Scale and shift by the layer before (a norm, a projection) or behind."""
+        if hasattr(visual, "attnpool"):
+            visual.attnpool, layer = visual.attnpool.pool, visual.attnpool.scale_shift
+            _merge_behind(visual.attnpool.c_proj, layer)
+        elif hasattr(visual, "ln_post"):
+            visual.ln_post, layer = visual.ln_post.norm, visual.ln_post.scale_shift
+            _merge_behind(visual.ln_post, layer)
+        else:
+            layer = visual.head.scale_shift
+            del visual.head.scale_shift
+            linear = next(m for m in visual.head.modules() if isinstance(m, nn.Linear))
+            shift = linear.weight @ layer.shift
+            bias = shift if linear.bias is None else linear.bias + shift
+            linear.bias = nn.Parameter(bias, requires_grad=False)
+            linear.weight *= layer.scale
+
+
+def _merge_behind(module: nn.Module, layer: ScaleShiftLayer) -> None:
+    """Have a linear layer or a norm give the scaled and shifted output."""
+    rows = layer.scale.reshape(-1, *[1] * (module.weight.ndim - 1))
+    module.weight *= rows
+    module.bias.copy_(module.bias * layer.scale + layer.shift)
+
 
 def _followed_by(name: str, module: nn.Module, layer: ScaleShiftLayer) -> nn.Sequential:
     return nn.Sequential(OrderedDict([(name, module), ("scale_shift", layer)]))

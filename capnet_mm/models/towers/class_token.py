@@ -13,7 +13,7 @@ def spare_training_work(visual: nn.Module) -> None:
 
     Layer classes are exchanged in place; weights and their names stay. Without
     gradient the tower runs open_clip's own code, so that its features are
-    open_clip's to the last bit; with it they are to rounding. A tower that is no
+    open_clip's to the last bit; with it they equal up to rounding. A tower that is no
     open_clip ViT of standard blocks is left as it is.
 
     Args:

@@ -18,7 +18,8 @@ class TestTimeEnsemble(BaseTTAModel):
     ``configs/_base_/datasets/common.py``, or flips and scales of one's choosing.
     Images of equal shape are run together and none is padded to another, so that
     views may keep the aspect ratio and an image's scores do not depend, beyond
-    rounding, on the rest of its batch.
+    rounding, on the rest of its batch. State dicts are those of the model, with or
+    without ``module.`` ahead of the keys.
 
     Source: CAPNET aggregates predictions of perturbed copies; five crops and
     the mean of logits follow LIFT (Shi et al., ICML 2024).
@@ -59,6 +60,16 @@ class TestTimeEnsemble(BaseTTAModel):
         self.max_batch_size = max_batch_size
         if average == "probabilities":
             self._logits_of = _inverse(getattr(self.module, "head", None))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # MMEngine loads the model's own keys through the ensemble, but MMPretrain's
+        # EMAHook loads its copy with PyTorch, which would leave every weight as it was
+        # without a word.
+        inner = prefix + "module."
+        for key in list(state_dict):
+            if key.startswith(prefix) and not key.startswith(inner):
+                state_dict[inner + key[len(prefix) :]] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def test_step(self, data: dict) -> list[DataSample]:
         """Predict every view and merge.
