@@ -73,10 +73,14 @@ setup(
     name="capnet_mm",
     version=read_version(),
     description="Long-tailed multi-label recognition with CLIP, for MMPretrain",
+    license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["capnet_mm", "capnet_mm.*"]),
-    # What the pages of reports are made from.
-    package_data={"capnet_mm.visualization": ["*.jinja", "*.css"]},
+    # The mark of a package with type hints (PEP 561), and what reports are made from.
+    package_data={
+        "capnet_mm": ["py.typed"],
+        "capnet_mm.visualization": ["*.jinja", "*.css"],
+    },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
 )

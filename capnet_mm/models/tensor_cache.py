@@ -34,8 +34,8 @@ class TensorCache:
     def clear(self) -> None:
         """Forget the result."""
         self._result: Tensor | None = None
-        self._seen: list[tuple] = []
-        self._autocast: tuple | None = None
+        self._places: list[tuple] = []
+        self._values: list[Tensor] = []
 
     def get(self, compute: Callable[[], Tensor], sources: Iterable[Tensor]) -> Tensor:
         """Return the kept result, or compute one and keep it.
@@ -51,33 +51,19 @@ class TensorCache:
         sources = list(sources)
         if any(map(_is_sharded, sources)):
             return compute()
-        autocast = _autocast_state(sources)
-        if self._result is None or not (
-            autocast == self._autocast
-            and len(sources) == len(self._seen)
-            and all(map(_is_unchanged, sources, self._seen))
-        ):
+        places = [_autocast_state(sources), *map(_place, sources)]
+        values = _values(sources)
+        # Values have the same shapes where the places are the same.
+        if places != self._places or not all(map(torch.equal, values, self._values)):
             self._result = compute()
-            self._seen = [_look_at(source) for source in sources]
-            self._autocast = autocast
+            self._places = places
+            self._values = [value.clone() for value in values]
         return self._result
 
 
 def _is_sharded(source: Tensor) -> bool:
     """Whether FSDP holds it, the first version or the second."""
     return getattr(source, "_fsdp_flattened", False) or hasattr(source, "to_local")
-
-
-def _look_at(source: Tensor) -> tuple:
-    """What is remembered of a tensor: place and version, and values."""
-    return _place(source), _values(source).detach().clone()
-
-
-def _is_unchanged(source: Tensor, seen: tuple) -> bool:
-    place, values = seen
-    if place != _place(source):
-        return False
-    return torch.equal(_values(source), values)
 
 
 def _place(source: Tensor) -> tuple:
@@ -89,10 +75,15 @@ def _place(source: Tensor) -> tuple:
     return *place, source.data_ptr(), version
 
 
-def _values(source: Tensor) -> Tensor:
-    if not _is_frozen(source) or source.numel() <= _SAMPLE:
-        return source
-    return source.detach().flatten()[:: source.numel() // _SAMPLE]
+def _values(sources: list[Tensor]) -> list[Tensor]:
+    """What is compared: whole tensors, and one with samples of the frozen ones."""
+    whole = [source.detach() for source in sources if not _is_frozen(source)]
+    samples = [
+        source.detach().flatten()[:: max(1, source.numel() // _SAMPLE)].float()
+        for source in sources
+        if _is_frozen(source)
+    ]
+    return [*whole, torch.cat(samples)] if samples else whole
 
 
 def _is_frozen(source: Tensor) -> bool:

@@ -26,7 +26,7 @@ def test_dataset_knows_its_long_tail(data_root):
     assert [len(g) for g in train.metainfo["groups"].values()] == [7, 8, 9]
     picture = np.asarray(Image.open(test.get_data_info(0)["img_path"]))
     assert picture.shape == (96, 96, 3) and picture.std() > 5
-    # What the docstring and the README say.
+    # What the docstring and docs/results.md say.
     assert (len(train), len(test)) == (1024, 962)
 
 

@@ -1,5 +1,5 @@
 # One's own data: classes.txt, train.txt and val.txt in one folder, or two JSON lists
-# as tools/prepare_data.py writes them; see the README.
+# as tools/prepare_data.py writes them; see docs/own_data.md.
 _base_ = './common.py'
 dataset = dict(
     type='ImageListDataset',

@@ -1,5 +1,5 @@
 # AdamW for adapters, prompts and GCN; one epoch of warm-up, cosine to zero. The
-# rates were chosen on a small set of photographs, see the README.
+# rates were chosen on a small set of photographs, see docs/results.md.
 _base_ = './sgd_20e.py'  # its warm-up and cosine
 optim_wrapper = dict(
     optimizer=dict(
