@@ -1,8 +1,11 @@
 """Loading a CLIP through open_clip, with errors that tell the user what to do."""
 
 import difflib
+import logging
 import os
 import os.path as osp
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pickle import UnpicklingError
 
 import open_clip
@@ -64,14 +67,15 @@ def load_clip(
                 quick_gelu = bool(tag.get("quick_gelu", False))
     compact = _compact_weights(model)
     try:
-        clip = open_clip.create_model(
-            model,
-            pretrained=pretrained,
-            force_quick_gelu=bool(quick_gelu),
-            cache_dir=cache_dir,
-            require_pretrained=pretrained is not None or model.startswith(_HF_HUB),
-            load_weights=compact is None,
-        )
+        with nullcontext() if compact is None else _no_warning_of_random_weights():
+            clip = open_clip.create_model(
+                model,
+                pretrained=pretrained,
+                force_quick_gelu=bool(quick_gelu),
+                cache_dir=cache_dir,
+                require_pretrained=pretrained is not None or model.startswith(_HF_HUB),
+                load_weights=compact is None,
+            )
         if compact is not None:
             _load_compact(clip, compact)
     except UnpicklingError as error:
@@ -122,6 +126,21 @@ def _compact_weights(model: str) -> str | None:
         return None
     with safe_open(path, framework="pt") as weights:
         return path if _TOKEN_ROWS in weights.keys() else None
+
+
+@contextmanager
+def _no_warning_of_random_weights() -> Iterator[None]:
+    """Spare users open_clip's warning of random weights that are replaced at once."""
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root = logging.getLogger()  # which open_clip logs to
+    root.addFilter(is_another)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_another)
 
 
 def _load_compact(clip: nn.Module, path: str) -> None:
