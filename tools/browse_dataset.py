@@ -40,6 +40,7 @@ def main() -> None:
         raise ValueError(
             f"--images {args.images} --views {args.views}: both must be at least 1."
         )
+    cli.prepare_console(args.console)
     cfg = cli.read_config(args)
     if cfg.get("train_dataloader") is None:
         raise ValueError(

@@ -56,6 +56,11 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="delete and repeat the runs whose config has changed since",
     )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show the whole log of every run; the log files always have everything",
+    )
     cli.add_data_arguments(parser)
     parser.add_argument(
         "--cfg-options",
@@ -76,12 +81,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Compare."""
     args = parse_args()
+    cli.prepare_console("log" if args.verbose else "warnings")
     planned = runs.plan_runs(
         args.configs,
         args.tta,
         args.seeds,
         args.work_dir,
-        cli.data_arguments(args),
+        [*cli.data_arguments(args), "--verbose" if args.verbose else "--quiet"],
         args.cfg_options,
     )
     runs.check_runs(planned, args.restart)

@@ -3,6 +3,7 @@
 
 import argparse
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Test."""
     args = parse_args()
+    cli.prepare_console(args.console)
     cfg = cli.read_config(args)
     if cfg.get("test_dataloader") is None:
         raise ValueError(f"The config {args.config} has no test_dataloader.")
@@ -85,9 +87,13 @@ def main() -> None:
     cli.keep_freed_memory()
     cli.init_cpu_distributed(cfg)
 
-    runner = cli.build_runner(cfg)
+    runner = cli.build_runner(cfg, args.console)
     if not cfg.get("load_from"):
-        runner.logger.warning("No checkpoint given: testing the model as configured.")
+        # Nothing is amiss where there is nothing to train, as in zero-shot configs.
+        runner.logger.log(
+            logging.INFO if cfg.get("train_cfg") is None else logging.WARNING,
+            "No checkpoint given: testing the model as configured.",
+        )
     if args.out and args.out_item != "metrics":
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     metrics = runner.test()

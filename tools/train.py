@@ -45,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train."""
     args = parse_args()
+    cli.prepare_console(args.console)
     cfg = cli.read_config(args)
     if cfg.get("train_cfg") is None:
         raise ValueError(
@@ -66,7 +67,7 @@ def main() -> None:
     cli.apply_resume(cfg, args.resume)
     cli.keep_freed_memory()
     cli.init_cpu_distributed(cfg)
-    cli.build_runner(cfg).train()
+    cli.build_runner(cfg, args.console).train()
     cli.leave_cpu_distributed(cfg)
 
 

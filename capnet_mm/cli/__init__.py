@@ -12,6 +12,7 @@ from .config import (
     data_arguments,
     read_config,
 )
+from .console import prepare_console
 from .cpu import init_cpu_distributed, keep_freed_memory, leave_cpu_distributed
 from .runner import build_runner
 
@@ -29,5 +30,6 @@ __all__ = [
     "init_cpu_distributed",
     "keep_freed_memory",
     "leave_cpu_distributed",
+    "prepare_console",
     "read_config",
 ]

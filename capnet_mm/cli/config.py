@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 
 from .checkpoint import check_checkpoint
+from .console import add_console_arguments
 
 # Flags that set what the configs read as `{{$VARIABLE:default}}`.
 _ENVIRONMENT = {
@@ -32,6 +33,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="folder for logs, checkpoints and scores")
+    add_console_arguments(parser)
     add_data_arguments(parser)
     parser.add_argument(
         "--no-pin-memory",

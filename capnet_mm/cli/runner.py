@@ -1,14 +1,22 @@
 """Building the runner of a command line tool."""
 
+import io
+import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from capnet_mm.engine import ConsoleHook, ProgressBarHook
 
-def build_runner(cfg: Config) -> Runner:
+from .console import LOG, SUMMARY, show_warnings_only
+
+
+def build_runner(cfg: Config, console: str = LOG) -> Runner:
     """Build the runner, without touching what an earlier run has left.
 
     MMEngine's runner writes the config into the work dir as soon as it is built. If
@@ -18,15 +26,32 @@ def build_runner(cfg: Config) -> Runner:
 
     Args:
         cfg (Config): The whole config; ``runner_type`` chooses another runner.
+        console (str): What the terminal shows: ``'log'``, MMEngine's whole log;
+            ``'summary'``, a progress bar, the lines of
+            :class:`~capnet_mm.engine.ConsoleHook`, warnings and errors; or
+            ``'warnings'``, the bar, warnings and errors. The log file is the same
+            each time. Defaults to ``'log'``.
 
     Returns:
         Runner: Ready to ``train()`` or ``test()``.
     """
     if "runner_type" in cfg:
-        return RUNNERS.build(cfg)
-    runner = _CarefulRunner.from_cfg(cfg)
-    runner.register_hook(_DumpConfigHook())
+        runner = RUNNERS.build(cfg)
+        if console != LOG:
+            show_warnings_only(runner.logger)
+    else:
+        runner_type = _CarefulRunner if console == LOG else _QuietRunner
+        runner = runner_type.from_cfg(cfg)
+        runner.register_hook(_DumpConfigHook())
+    if console != LOG and not _has_progress_bar(runner):
+        runner.register_hook(ProgressBarHook())
+    if console == SUMMARY:
+        runner.register_hook(ConsoleHook())
     return runner
+
+
+def _has_progress_bar(runner: Runner) -> bool:
+    return any(isinstance(hook, ProgressBarHook) for hook in runner.hooks)
 
 
 class _CarefulRunner(Runner):
@@ -35,6 +60,26 @@ class _CarefulRunner(Runner):
         name = self.cfg.filename
         if name is None or not (Path(self.work_dir) / Path(name).name).exists():
             super().dump_config()
+
+
+class _QuietRunner(_CarefulRunner):
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger, before the runner has logged a line."""
+        return show_warnings_only(super().build_logger(*args, **kwargs))
+
+    def load_checkpoint(self, *args, **kwargs) -> dict:
+        """Load a checkpoint; weights that do not match are a warning of the log.
+
+        MMEngine prints them, and which file it reads, past the log.
+        """
+        printed = io.StringIO()
+        try:
+            with redirect_stdout(printed):
+                return super().load_checkpoint(*args, **kwargs)
+        finally:
+            text = re.sub("(?m)^Loads checkpoint by .*\n", "", printed.getvalue())
+            if text.strip():
+                self.logger.warning(text.strip())
 
 
 class _DumpConfigHook(Hook):

@@ -80,7 +80,7 @@ def plan_runs(
         seeds: Each config is trained with the seeds 0 to ``seeds`` - 1; one without
             training is run once.
         work_dir: Folder for all runs.
-        flags: Flags that :func:`~capnet_mm.cli.add_data_arguments` knows.
+        flags: Flags that :func:`~capnet_mm.cli.add_common_arguments` knows.
         options: Of ``--cfg-options``.
 
     Returns:

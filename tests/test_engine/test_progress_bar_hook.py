@@ -125,6 +125,9 @@ def test_validation_has_a_bar_of_its_own_while_it_goes_on(make_runner, terminal)
     for number in range(4):
         assert any(f" {number}/3 " in bar for bar in shown)
     assert "━" not in terminal.screen()[-1]
+    # One line, drawn anew from its start: the cursor never goes up.
+    until_the_end = terminal.getvalue().rsplit("\x1b[?25h", 1)[0]
+    assert not re.search(r"\x1b\[\d*A", until_the_end)
 
 
 def test_a_test_run_shows_how_far_it_is(make_runner, terminal, toy):

@@ -105,7 +105,7 @@ def test_real_clip_has_open_clips_features(shared_dir):
         assert torch.equal(features, bare.encode_image(images))
 
 
-def test_left_out_token_rows_change_no_text_that_does_without_them(tmp_path):
+def test_left_out_token_rows_change_no_text_that_does_without_them(tmp_path, caplog):
     name = write_clip(tmp_path / "whole", "vit")
     whole = load_clip(name)
     texts = open_clip.get_tokenizer(name)(["a photo of a dog.", "two cats"])
@@ -119,7 +119,13 @@ def test_left_out_token_rows_change_no_text_that_does_without_them(tmp_path):
     save_file(state, compact / "open_clip_model.safetensors")
 
     loaded = load_clip(f"local-dir:{compact}")
+    assert "initialized randomly" not in caplog.text
     with torch.no_grad():
         assert torch.equal(loaded.encode_text(texts), whole.encode_text(texts))
     table = loaded.token_embedding.weight
     assert len(table) == 49408 and table.any(dim=1).sum() == len(rows)
+
+
+def test_random_weights_are_named_as_such(tiny_clip, tmp_path, caplog):
+    load_clip("RN50", None)
+    assert "initialized randomly" in caplog.text

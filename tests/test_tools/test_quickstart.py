@@ -1,4 +1,4 @@
-"""The script on a copy of its folder, with stand-ins for Python, pip and df."""
+"""The script on a copy of its folder, with stand-ins for Python, pip and the disk."""
 
 import os
 import shutil
@@ -10,10 +10,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Answers what the script asks of a Python, and notes what it is told to do. As
-# VERSION says: its version, whether it has venv, what pip does.
+# Answers what the script asks of a Python, and notes what it is told to do; the second
+# half of the script, quickstart.py, it runs. As the settings say: its version, whether
+# it has venv, what pip does.
 PYTHON = """#!{python} -S
-import os, pathlib, shutil, sys
+import os, pathlib, runpy, shutil, sys, types
 here = pathlib.Path(__file__)
 settings = dict(version="3.12", venv="yes", pip="works")
 settings.update(line.split("=") for line in
@@ -37,13 +38,22 @@ elif arguments[:2] == ["-m", "venv"]:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(here, folder / "python")
 elif arguments[:3] == ["-m", "pip", "install"]:
-    sys.exit(settings["pip"] != "works")
+    for number in range(200):
+        print("Collecting package", number)
+    print("WARNING: the index is slow")
+    if settings["pip"] != "works":
+        print("ERROR: no such package")
+        sys.exit(1)
+elif arguments[0].endswith("quickstart.py"):
+    def disk_usage(path):
+        free_mb = int(pathlib.Path({free_mb!r}).read_text())
+        return types.SimpleNamespace(free=free_mb << 20)
+    shutil.disk_usage = disk_usage
+    sys.executable = str(here)
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
 elif arguments[0].endswith("compare.py"):
     print("compared with", os.environ["XDG_CACHE_HOME"])
-"""
-DF = """#!/bin/sh
-echo "Filesystem 1024-blocks Used Available Capacity Mounted on"
-echo "/dev/disk 99999999 1 $(({free_mb} * 1024)) 1% /"
 """
 
 
@@ -57,14 +67,16 @@ class Machine:
         self.calls_file = folder / "calls"
         self.settings.touch()
         (self.clone / "tools").mkdir(parents=True)
-        for name in ("setup.py", "constraints.txt", "tools/quickstart.sh"):
+        tools = ("tools/quickstart.sh", "tools/quickstart.py")
+        for name in ("setup.py", "constraints.txt", *tools):
             shutil.copy(REPOSITORY / name, self.clone / name)
         (self.clone / "configs" / "demo" / "ablation").mkdir(parents=True)
         (self.clone / "configs" / "demo" / "ablation" / "bce.py").touch()
         self.bin.mkdir()
-        for tool in "bash cat cksum dirname du mkdir rm sed uname awk sh".split():
+        for tool in "bash dirname sed sh".split():
             (self.bin / tool).symlink_to(shutil.which(tool))
-        self.install("df", DF.format(free_mb=20000))
+        self.free_mb = folder / "free_mb"
+        self.free_mb.write_text("20000")
 
     def install(self, name, text):
         (self.bin / name).write_text(text)
@@ -81,6 +93,7 @@ class Machine:
                 python=sys.executable,
                 settings=str(self.settings),
                 calls=str(self.calls_file),
+                free_mb=str(self.free_mb),
             ),
         )
 
@@ -119,7 +132,7 @@ def test_the_first_run_installs_and_the_second_reuses_it(machine):
     assert lines[-1].endswith("--work-dir work_dirs/demo")
 
     machine.calls_file.write_text("")
-    (machine.bin / "df").unlink()  # nothing is asked of the machine either
+    machine.free_mb.unlink()  # nothing is asked of the machine either
     (machine.bin / "python3").unlink()
     status, output = machine.run("--seeds", "3", "--cfg-options", "a=[1, 2]")
     assert status == 0, output
@@ -197,13 +210,13 @@ def test_a_python_without_venv_is_named_with_the_package_to_install(machine):
 
 def test_too_little_disk_space_stops_before_anything_is_made(machine):
     machine.install_python()
-    machine.install("df", DF.format(free_mb=2000))
+    machine.free_mb.write_text("2000")
     status, output = machine.run()
     assert status == 1
     assert "too little disk space" in output and "2000 MB" in output
     assert not (machine.clone / ".venv").exists()
     # For a smaller PyTorch, or for those who know, less is asked for.
-    machine.install("df", DF.format(free_mb=4000))
+    machine.free_mb.write_text("4000")
     index = "https://download.pytorch.org/whl/cpu"
     assert machine.run(PIP_EXTRA_INDEX_URL=index)[0] == 0
     shutil.rmtree(machine.clone / ".venv")
@@ -217,6 +230,52 @@ def test_a_pip_that_fails_gets_an_explanation(machine):
     for advice in ("HTTPS_PROXY", "PIP_INDEX_URL", "pip download", "PIP_FIND_LINKS"):
         assert advice in output
     assert machine.calls("compare.py") == []
+
+
+def test_of_pip_only_warnings_and_the_end_of_a_failure_are_shown(machine):
+    machine.install_python()
+    status, output = machine.run()
+    assert status == 0
+    assert "WARNING: the index is slow" in output and "Collecting" not in output
+    assert len(output.splitlines()) <= 5
+    log = machine.clone / ".cache" / "quickstart-pip.log"
+    assert log.read_text().count("Collecting package") == 200
+
+    shutil.rmtree(machine.clone / ".venv")
+    machine.calls("")
+    status, output = machine.run("--verbose")
+    assert status == 0
+    assert output.count("Collecting package") == 200
+    assert machine.calls("compare.py")[0].endswith("--verbose")
+
+    shutil.rmtree(machine.clone / ".venv")
+    machine.install_python(pip="fails")
+    status, output = machine.run()
+    assert status == 1
+    assert "ERROR: no such package" in output and "Collecting package 199" in output
+    assert len(output.splitlines()) < 40
+
+
+def test_an_environment_of_an_old_python_or_without_pip_is_made_again_or_named(machine):
+    machine.install_python()
+    assert machine.run()[0] == 0
+    (machine.clone / ".venv" / "bin" / "python").unlink()
+    machine.calls("")
+    assert machine.run()[0] == 0
+    assert len(machine.calls("-m venv .venv")) == 1
+
+    (machine.clone / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    # As Python's own, this venv leaves what is there.
+    base = machine.bin / "python3"
+    base.write_text(base.read_text().replace("shutil.copy(here", "print(here"))
+    status, output = machine.run()
+    assert status == 1
+    assert "of another Python or damaged, delete it" in output
+
+
+def test_the_script_is_short():
+    script = REPOSITORY / "tools" / "quickstart.sh"
+    assert len(script.read_text().splitlines()) <= 80
 
 
 def test_help_explains_the_arguments(machine):

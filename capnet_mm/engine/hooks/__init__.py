@@ -1,6 +1,7 @@
 """Hooks, each of which does one thing."""
 
 from .class_counts_hook import ClassCountsHook
+from .console_hook import ConsoleHook
 from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
 from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
@@ -13,6 +14,7 @@ from .untrained_parameters_hook import UntrainedParametersHook
 __all__ = [
     "CAPNETStatisticsHook",
     "ClassCountsHook",
+    "ConsoleHook",
     "EpochSeedHook",
     "FiniteLossHook",
     "ProgressBarHook",

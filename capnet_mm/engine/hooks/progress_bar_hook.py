@@ -27,10 +27,10 @@ _REFRESH_INTERVAL = 0.1
 class ProgressBarHook(Hook):
     """Shows a bar with epoch, iteration, loss and remaining time.
 
-    One for the whole training, and one for each validation or test while it goes
-    on. Only in the main process, and only where standard output is a terminal: in a
-    file the lines of ``LoggerHook`` say the same. While there is a bar, lines of the
-    log appear above it; after the run it is gone.
+    One for the whole training, in whose place each validation shows its own while it
+    goes on, and one for each test. Only in the main process, and only where standard
+    output is a terminal: in a file the lines of ``LoggerHook`` say the same. While
+    there is a bar, lines of the log appear above it; after the run it is gone.
 
     Examples:
         >>> custom_hooks = [dict(type='ProgressBarHook')]
@@ -143,6 +143,8 @@ class ProgressBarHook(Hook):
 
     def _begin_evaluation(self, runner, name: str, num_batches: int) -> None:
         if self._start(runner):
+            # One line at a time: several cannot be redrawn by a carriage return.
+            self._show_training(False)
             self._evaluation_task = self._progress.add_task(
                 name, total=num_batches, loss=""
             )
@@ -159,8 +161,13 @@ class ProgressBarHook(Hook):
         if self._progress is None:
             return
         self._progress.remove_task(self._evaluation_task)
+        self._show_training(True)
         if self._train_task is None:  # no validation amid a training
             self._stop()
+
+    def _show_training(self, visible: bool) -> None:
+        if self._train_task is not None:
+            self._progress.update(self._train_task, visible=visible)
 
     def _start(self, runner) -> bool:
         """Start the display unless there is one; whether there is one now."""

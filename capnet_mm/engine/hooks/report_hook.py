@@ -64,6 +64,10 @@ class ReportHook(Hook):
         num_pictures (int): How many pictures to show, evenly spread over the set.
             Defaults to 16.
 
+    Attributes:
+        report_file (Path | None): The page that this run has written. None before,
+            and in processes other than the main one.
+
     Raises:
         ValueError: ``num_pictures`` is negative.
 
@@ -84,6 +88,7 @@ class ReportHook(Hook):
         self._num_seen = 0
         self._samples: list[dict] = []
         self._report: dict | None = None
+        self.report_file: Path | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note how long the model was trained.
@@ -248,7 +253,8 @@ class ReportHook(Hook):
                 "run itself is complete and saved."
             )
         else:
-            runner.logger.info(f"Report written: {folder / 'report.html'}")
+            self.report_file = folder / "report.html"
+            runner.logger.info(f"Report written: {self.report_file}")
 
     def _compose(self, runner) -> RunReport:
         results = dict(self._report or {})

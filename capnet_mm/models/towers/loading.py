@@ -1,10 +1,11 @@
 """Loading a CLIP through open_clip, with errors that tell the user what to do."""
 
 import difflib
+import logging
 import os
 import os.path as osp
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pickle import UnpicklingError
 
 import open_clip
@@ -53,7 +54,8 @@ def load_clip(
     """
     pretrained, of_tag = _check_names(model, pretrained)
     compact = _compact_weights(model)
-    with _errors_explained(model, pretrained):
+    quietly = nullcontext() if compact is None else _no_warning_of_random_weights()
+    with _errors_explained(model, pretrained), quietly:
         clip = open_clip.create_model(
             model,
             pretrained=pretrained,
@@ -133,6 +135,21 @@ def _compact_weights(model: str) -> str | None:
         return None
     with safe_open(path, framework="pt") as weights:
         return path if _TOKEN_ROWS in weights.keys() else None
+
+
+@contextmanager
+def _no_warning_of_random_weights() -> Iterator[None]:
+    """Spare users open_clip's warning of random weights that are replaced at once."""
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root = logging.getLogger()  # which open_clip logs to
+    root.addFilter(is_another)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_another)
 
 
 def _load_compact(clip: nn.Module, path: str) -> None:
