@@ -103,6 +103,12 @@ def test_every_module_has_a_file_of_tests_that_uses_it(module):
     assert [function for function in functions if function.name.startswith("test_")]
 
 
+def test_folders_of_tests_are_packages():
+    """So that files in two of them may have one name, as test_loading.py."""
+    folders = {path.parent for path in TESTS.glob("test_*/*.py")}
+    assert [path for path in folders if not (path / "__init__.py").exists()] == []
+
+
 def test_no_two_modules_share_a_file_of_tests():
     files = [file_of_tests(module) for module in modules()]
     assert len(set(files)) == len(files)

@@ -235,6 +235,29 @@ def read_text(path: str | Path, what: str, hint: str) -> str:
         raise ValueError(f"The {what} {path} is not UTF-8 text: {error}.") from error
 
 
+def read_json(path: str | Path, what: str, hint: str, **options) -> object:
+    """Read JSON.
+
+    Args:
+        path (str | Path): The file, in UTF-8.
+        what (str): What it is, for the error message.
+        hint (str): What to do if it is missing.
+        **options: Of ``json.loads``.
+
+    Returns:
+        object: What it holds.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        ValueError: It is not UTF-8, or no JSON.
+    """
+    text = read_text(path, what, hint)
+    try:
+        return json.loads(text, **options)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+
+
 def _text_entries(path: str):
     lines = read_text(path, "image list", _HINT).splitlines()
     for number, line in enumerate(lines, start=1):
@@ -284,10 +307,7 @@ def _is_label_list(value) -> bool:
 
 
 def _load_json(path: str) -> dict:
-    try:
-        content = json.loads(read_text(path, "image list", _HINT))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+    content = read_json(path, "image list", _HINT)
     if (
         not isinstance(content, dict)
         or not isinstance(content.get("metainfo"), dict)

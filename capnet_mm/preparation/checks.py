@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +12,7 @@ from capnet_mm.datasets import COCOLT, NUSWIDE, VOCLT
 from capnet_mm.datasets.transforms.loading import CorruptImageError, LoadImage
 from capnet_mm.evaluation.frequency_groups import frequency_groups
 
-from .labelled_set import LabelledImage, LabelledSet
+from .labelled_set import LabelledSet
 from .reading import file_hash
 
 _Image = tuple[str, str]  # split and path
@@ -35,8 +35,8 @@ class Report:
     images_checked: bool  # whether it was looked for missing images and same bytes
     images_opened: bool  # whether all images were decoded
     # By split, images that are not there, and those that do not open, and why.
-    missing: dict[str, list[str]] = field(default_factory=dict)
-    broken: dict[str, dict[str, str]] = field(default_factory=dict)
+    missing: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    broken: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     # 'split: path' of the same images of two splits, by path and by their bytes only.
     same_path: list[tuple[str, str]] = field(default_factory=list)
     same_bytes: list[tuple[str, str]] = field(default_factory=list)
@@ -98,26 +98,16 @@ def check_set(
     """
     data_root = Path(data_root).expanduser()
     report = Report(labelled_set, check_images or open_images, open_images)
-    every, there = [], []
-    for split, images in labelled_set.splits.items():
-        paths = [image.path for image in images]
-        every += [(split, path) for path in paths]
-        if not report.images_checked:
-            continue
-        found = [path for path in paths if (data_root / path).is_file()]
-        there += [(split, path) for path in found]
-        if len(found) < len(paths):
-            missing = set(paths).difference(found)
-            report.missing[split] = [path for path in paths if path in missing]
-        if open_images and (broken := _open_all(found, data_root)):
-            report.broken[split] = broken
+    splits = labelled_set.splits.items()
+    every = [(split, image.path) for split, images in splits for image in images]
     report.same_path = _pairs(_finer([every], lambda path: path))
-    groups = [there]
-    # From cheap to dear: of many images, few agree in size and end.
-    for key in (lambda path: path.stat().st_size, _end, file_hash):
-        groups = _finer(groups, lambda path, key=key: key(data_root / path))
-    known = set(report.same_path)
-    report.same_bytes = [pair for pair in _pairs(groups) if pair not in known]
+    if report.images_checked:
+        groups = [_look_for(every, data_root, report)]
+        # From cheap to dear: of many images, few agree in size and end.
+        for key in (lambda path: path.stat().st_size, _end, file_hash):
+            groups = _finer(groups, lambda path, key=key: key(data_root / path))
+        known = set(report.same_path)
+        report.same_bytes = [pair for pair in _pairs(groups) if pair not in known]
     return report
 
 
@@ -127,11 +117,12 @@ def drop_unusable(report: Report) -> Report:
     ``ValueError`` if nothing would be left of a split. Returns the same report, which
     still lists what was dropped.
     """
-    labelled_set = report.labelled_set
-    for split, unwanted in report.unusable.items():
-        images = labelled_set.splits[split]
-        kept = [image for image in images if image.path not in unwanted]
-        _keep(labelled_set, split, kept, "that are missing or do not open")
+    unusable = report.unusable
+    _drop(
+        report.labelled_set,
+        "that are missing or do not open",
+        lambda split, image: image.path in unusable[split],
+    )
     return report
 
 
@@ -140,36 +131,41 @@ def drop_unlabelled(labelled_set: LabelledSet) -> None:
 
     ``ValueError`` if nothing would be left of a split.
     """
+    _drop(labelled_set, "without any label", lambda _, image: not image.labels)
+
+
+def _drop(labelled_set: LabelledSet, which: str, unwanted: Callable) -> None:
     for split, images in labelled_set.splits.items():
-        kept = [image for image in images if image.labels]
-        _keep(labelled_set, split, kept, "without any label")
+        kept = [image for image in images if not unwanted(split, image)]
+        number = len(images) - len(kept)
+        if number and not kept:
+            raise ValueError(
+                f"All {number:,} images of {split} are "
+                f"{which.removeprefix('that are ')}: check the data root and the image "
+                "folder."
+            )
+        if number:
+            labelled_set.splits[split] = kept
+            note = f"{split}: {number:,} images {which} were left out."
+            labelled_set.notes.append(note)
+            dropped = labelled_set.options.setdefault("dropped", {})
+            dropped[split] = dropped.get(split, 0) + number
 
 
-def _keep(
-    labelled_set: LabelledSet, split: str, kept: list[LabelledImage], which: str
-) -> None:
-    number = len(labelled_set.splits[split]) - len(kept)
-    if number and not kept:
-        raise ValueError(
-            f"All {number:,} images of {split} are {which.removeprefix('that are ')}: "
-            "check the data root and the image folder."
-        )
-    if number:
-        labelled_set.splits[split] = kept
-        labelled_set.notes.append(f"{split}: {number:,} images {which} were left out.")
-        dropped = labelled_set.options.setdefault("dropped", {})
-        dropped[split] = dropped.get(split, 0) + number
-
-
-def _open_all(paths: Iterable[str], data_root: Path) -> dict[str, str]:
-    """The images that do not open, and why."""
-    load, broken = LoadImage(), {}
-    for path in paths:
+def _look_for(every: list[_Image], data_root: Path, report: Report) -> list[_Image]:
+    """The images that are there; which are not, or do not open, is reported."""
+    load, there = LoadImage(), []
+    for split, path in every:
+        if not (data_root / path).is_file():
+            report.missing[split].append(path)
+            continue
+        there.append((split, path))
         try:
-            load({"img_path": str(data_root / path)})
+            if report.images_opened:
+                load({"img_path": str(data_root / path)})
         except CorruptImageError as error:
-            broken[path] = str(error.__cause__ or error)
-    return broken
+            report.broken[split][path] = str(error.__cause__ or error)
+    return there
 
 
 def _finer(groups: list[list[_Image]], key: Callable) -> list[list[_Image]]:

@@ -1,24 +1,23 @@
 """COCO-LT from COCO's annotations and a long-tail list."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from capnet_mm.datasets.coco_lt import COCO_CATEGORIES
-from capnet_mm.datasets.list_files import check_images, read_text
+from capnet_mm.datasets.coco_lt import COCOLT
+from capnet_mm.datasets.list_files import check_images, read_json
 
 from .id_lists import ListedImage, read_id_list
 from .labelled_set import LABEL_SOURCES, LabelledImage, LabelledSet, Labels
 from .reading import SourceFiles, check_choice, wrong
 
-_LABEL_OF = {name: label for label, name in enumerate(COCO_CATEGORIES)}
-_DB_LOSS = ("img_id.txt", "img_id.pkl")
-_TRAIN_LISTS = [
-    "coco_lt_train.txt",
-    *_DB_LOSS,
-    *(f"longtail2017/{n}" for n in _DB_LOSS),
+_LABEL_OF = {name: label for label, name in enumerate(COCOLT.METAINFO["classes"])}
+_DB_LOSS = [
+    f"{folder}img_id{end}"
+    for folder in ("", "longtail2017/")
+    for end in (".txt", ".pkl")
 ]
+_TRAIN_LISTS = ["coco_lt_train.txt", *_DB_LOSS]
 
 
 class CocoInstances(NamedTuple):
@@ -52,10 +51,7 @@ def read_coco_lt(
     """
     files = SourceFiles(data_root)
     check_choice("labels", labels, LABEL_SOURCES)
-    splits, options = {"train": [], "test": []}, {"labels": labels}
-    result = LabelledSet(
-        "coco_lt", COCO_CATEGORIES, None, splits, files.records, options
-    )
+    result = files.start_set("coco_lt", COCOLT.METAINFO, labels=labels)
     train = files.find_list(_TRAIN_LISTS, train_list)
     _read_split(result, files, "train", train, train_annotations)
     test = files.find(["coco_lt_test.txt"], test_list)
@@ -70,7 +66,11 @@ def read_coco_instances(path: Path) -> CocoInstances:
     than a pixel wide or high are skipped. Crowds count, and images without objects are
     there. Labels are positions in COCO's own order of 80 classes.
     """
-    content = _load(path)
+    hint = "unpack annotations_trainval2017.zip into the data root."
+    # Outlines are nine tenths of the file and more of the memory; none is kept.
+    content = read_json(
+        path, "COCO annotation file", hint, object_hook=_without_outline
+    )
     label_of = {}
     for place, entry in _entries(content, path, "categories", name=str, id=int):
         name = entry["name"]
@@ -97,18 +97,9 @@ def read_coco_instances(path: Path) -> CocoInstances:
     )
 
 
-def _load(path: Path) -> object:
-    def without_outline(entry: dict) -> dict:
-        entry.pop("segmentation", None)
-        return entry
-
-    hint = "unpack annotations_trainval2017.zip into the data root."
-    text = read_text(path, "COCO annotation file", hint)
-    try:
-        # Outlines are nine tenths of the file and more of the memory; none is kept.
-        return json.loads(text, object_hook=without_outline)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+def _without_outline(entry: dict) -> dict:
+    entry.pop("segmentation", None)
+    return entry
 
 
 def _entries(

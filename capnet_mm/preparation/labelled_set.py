@@ -35,7 +35,7 @@ class LabelledSet:
     name: str  # 'voc_lt', 'coco_lt', 'nus_wide' or one's own; files begin with it
     classes: Sequence[str]  # names of the C classes
     prompt_names: Sequence[str] | None  # in the words of prompts; None: readable names
-    splits: dict[str, list[LabelledImage]]  # 'train', and 'test' or 'val'
+    splits: dict[str, list[LabelledImage]]  # 'train', and then 'test' or 'val'
     sources: list[dict] = field(default_factory=list)  # path and sha256 of each file
     options: dict = field(default_factory=dict)  # how it was read, for the record
     differences: list[LabelDifference] = field(default_factory=list)
@@ -57,7 +57,7 @@ class LabelledSet:
         by_annotations = self.options.get("labels") == "annotations"
         if image.labels is None or (by_annotations and derived is not None):
             image = image._replace(labels=derived)
-        self.splits[split].append(image)
+        self.splits.setdefault(split, []).append(image)
 
     def class_counts(self, split: str) -> tuple[int, ...]:
         """n_c, the number of images of a split with each of the C classes."""

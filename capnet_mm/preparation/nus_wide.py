@@ -24,7 +24,7 @@ A table is one as ML-Decoder's ``nus_wid_data.csv``, in which 'val' is the test 
 from pathlib import Path, PurePosixPath
 
 from capnet_mm.datasets.list_files import check_images, read_text
-from capnet_mm.datasets.nus_wide import NUS_WIDE_CONCEPTS, NUS_WIDE_PROMPT_NAMES
+from capnet_mm.datasets.nus_wide import NUS_WIDE_CONCEPTS, NUSWIDE
 
 from .labelled_set import LabelledImage, LabelledSet, Labels
 from .reading import SourceFiles, clean_path, wrong
@@ -73,14 +73,9 @@ def read_nus_wide(
         rows = {split: _read_list(files, Path(path)) for split, path in lists.items()}
     else:
         rows = {}
-    result = LabelledSet(
-        "nus_wide",
-        NUS_WIDE_CONCEPTS,
-        NUS_WIDE_PROMPT_NAMES,
-        {s: label_rows(part, NUS_WIDE_CONCEPTS, image_dir) for s, part in rows.items()},
-        files.records,
-        {"image_dir": image_dir},
-    )
+    result = files.start_set("nus_wide", NUSWIDE.METAINFO, image_dir=image_dir)
+    for split, part in rows.items():
+        result.splits[split] = label_rows(part, NUS_WIDE_CONCEPTS, image_dir)
     if not rows:
         _read_published(result, files)
     return result
@@ -119,7 +114,6 @@ def _read_published(result: LabelledSet, files: SourceFiles) -> None:
     for split, title in (("train", "Train"), ("test", "Test")):
         list_path = lists / f"{title}Imagelist.txt"
         labels_of = _read_columns(files, list_path, folder, f"_{title}")
-        result.splits[split] = []
         for image, labels in labels_of.items():
             # The split's own labels play the list: they are the ones taken.
             path = str(PurePosixPath(result.options["image_dir"]) / image)

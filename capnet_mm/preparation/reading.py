@@ -6,6 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from capnet_mm.datasets.list_files import check_images, read_text
 
+from .labelled_set import LabelledSet
+
 
 def wrong(place: str, expected: str, got: object) -> ValueError:
     """The error that something else than expected stands in a place."""
@@ -64,6 +66,13 @@ class SourceFiles:
             f"None of the lists {', '.join(names)} is in {self.root}: give the list of "
             "images with --train-list / --test-list (LMPT's, or the DB-loss project's "
             "img_id.txt or img_id.pkl)."
+        )
+
+    def start_set(self, name: str, metainfo: dict, **options: str) -> LabelledSet:
+        """A set without images of these files, and of the classes of a data set."""
+        prompt_names = metainfo.get("prompt_names")
+        return LabelledSet(
+            name, metainfo["classes"], prompt_names, {}, self.records, options
         )
 
     def read_images(

@@ -1,11 +1,12 @@
 """The report of a preparation, as text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from capnet_mm.evaluation.frequency_groups import by_train_count, group_of
+from capnet_mm.tables import Table
 
 from .checks import Report
-from .labelled_set import LabelledSet, Labels
+from .labelled_set import LabelDifference
 
 
 def format_report(report: Report, limit: int | None = None) -> str:
@@ -13,29 +14,34 @@ def format_report(report: Report, limit: int | None = None) -> str:
 
     Of each list of images, at most ``limit`` lines are shown; None for all.
     """
-    labelled_set = report.labelled_set
-    parts = [_overview(report), _published(report), _counts(report)]
-    if labelled_set.notes:
-        parts.append(_list("Notes", labelled_set.notes, None))
-    if lines := [_difference(*each, labelled_set) for each in labelled_set.differences]:
+    of = report.labelled_set
+    parts = [_overview(report)]
+    if report.figures:
+        parts.append(_published(report))
+    parts.append(_counts(report))
+    if of.notes:
+        parts.append(_list("Notes", of.notes, None))
+    if of.differences:
+        lines = [_difference(each, of.classes) for each in of.differences]
         parts.append(_list("Labels on which list and annotations differ", lines, limit))
-    lines = map(" = ".join, report.same_path)
-    parts.append(_list("Images in two splits, by path", lines, limit))
-    if not report.images_checked:
-        return "\n\n".join([*filter(None, parts), "Images: not looked for\n"])
-    lines = map(" = ".join, report.same_bytes)
-    parts.append(_list("Images in two splits, by their bytes", lines, limit))
-    lines = [f"{split}: {each}" for split, of in report.missing.items() for each in of]
-    parts.append(_list("Images that are missing", lines, limit))
-    lines = [
-        f"{split}: {path}: {reason}"
+    broken = {
+        split: [f"{path}: {reason}" for path, reason in reason_of.items()]
         for split, reason_of in report.broken.items()
-        for path, reason in reason_of.items()
-    ]
-    title = "Images that do not open"
-    opened = report.images_opened
-    parts.append(_list(title, lines, limit) if opened else f"{title}: not tried")
-    return "\n\n".join(filter(None, parts)) + "\n"
+    }
+    checked, opened = report.images_checked, report.images_opened
+    for title, tried, lines in (
+        ("in two splits, by path", True, map(" = ".join, report.same_path)),
+        ("in two splits, by their bytes", checked, map(" = ".join, report.same_bytes)),
+        ("that are missing", checked, _in_splits(report.missing)),
+        ("that do not open", opened, _in_splits(broken)),
+    ):
+        title = f"Images {title}"
+        parts.append(_list(title, lines, limit) if tried else f"{title}: not tried")
+    return "\n\n".join(parts) + "\n"
+
+
+def _in_splits(lines: dict[str, list[str]]) -> list[str]:
+    return [f"{split}: {line}" for split, each in lines.items() for line in each]
 
 
 def _overview(report: Report) -> str:
@@ -59,28 +65,24 @@ def _published(report: Report) -> str:
         differs = f"DIFFERS, published: {_number(published)}"
         verdict = "as published" if found == published else differs
         lines.append(f"{name}: {_number(found)}, {verdict}")
-    return "\n  ".join(lines) if report.figures else ""
+    return "\n  ".join(lines)
 
 
 def _counts(report: Report) -> str:
     names, counts = report.labelled_set.classes, report.class_counts
     group = group_of(report.groups)
-    width = max(map(len, names))
-    lines = [f"{'':{width}}" + "".join(f"{split:>9}" for split in counts)]
-    for label in by_train_count(counts["train"]):
-        numbers = "".join(f"{each[label]:9,}" for each in counts.values())
-        lines.append(f"{names[label]:{width}}{numbers}  {group[label]}")
-    return "\n  ".join(["Images of each class", *lines])
+    rows = [
+        (names[c], *(f"{each[c]:,}" for each in counts.values()), group[c])
+        for c in by_train_count(counts["train"])
+    ]
+    align = f"l{'r' * len(counts)}l"
+    table = Table(("class", *counts, "group"), rows, align=align).to_text()
+    return "\n  ".join(["Images of each class", *table.splitlines()])
 
 
-def _difference(
-    split: str, path: str, listed: Labels, derived: Labels, labelled_set: LabelledSet
-) -> str:
-    names = labelled_set.classes
-    listed, derived = (
-        ", ".join(names[label] for label in labels) or "none"
-        for labels in (listed, derived)
-    )
+def _difference(difference: LabelDifference, names: Sequence[str]) -> str:
+    split, path, *both = difference
+    listed, derived = (", ".join(names[c] for c in each) or "none" for each in both)
     return f"{split}: {path}: the list has {listed}; by the annotations {derived}"
 
 

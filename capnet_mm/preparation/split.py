@@ -4,6 +4,8 @@ import math
 import random
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def draw_split(
     labels: Sequence[Sequence[int]], num_classes: int, fraction: float, seed: int = 0
@@ -29,10 +31,11 @@ def draw_split(
         raise ValueError(f"A fraction lies between 0 and 1, got {fraction}.")
     order = list(range(len(labels)))
     random.Random(seed).shuffle(order)
-    part_of = _share_out([set(each) for each in labels], order, num_classes, fraction)
-    parts = [], []
-    for index in sorted(order):
-        parts[part_of[index]].append(index)
+    positive = np.zeros((len(labels), num_classes), dtype=bool)
+    for row, of_image in zip(positive, labels, strict=True):
+        row[list(of_image)] = True
+    part_of = _share_out(positive, np.array(order), fraction)
+    parts = tuple(np.flatnonzero(part_of == part).tolist() for part in (0, 1))
     if not all(parts):
         needed = math.ceil(1 / min(fraction, 1 - fraction))
         raise ValueError(
@@ -42,31 +45,21 @@ def draw_split(
     return parts
 
 
-def _share_out(
-    labels: list[set[int]], order: list[int], num_classes: int, fraction: float
-) -> dict[int, int]:
-    """The part, 0 or 1, of each image."""
-    members = [[i for i in order if label in labels[i]] for label in range(num_classes)]
-    left = [len(each) for each in members]
-    # What each part still lacks: of each class, and of images at all.
-    wanted = [[share * n for n in left] for share in (1 - fraction, fraction)]
-    room = [share * len(labels) for share in (1 - fraction, fraction)]
-    part_of: dict[int, int] = {}
-
-    def put(index: int, part: int) -> None:
-        part_of[index] = part
-        room[part] -= 1
-        for label in labels[index]:
-            wanted[part][label] -= 1
-            left[label] -= 1
-
-    while any(left):
-        rarest = min((n, label) for label, n in enumerate(left) if n)[1]
-        for index in members[rarest]:
-            if index not in part_of:
-                first, second = ((wanted[p][rarest], room[p]) for p in (0, 1))
-                put(index, int(second > first))
-    for index in order:  # without labels
-        if index not in part_of:
-            put(index, int(room[1] > room[0]))
+def _share_out(positive: np.ndarray, order: np.ndarray, fraction: float) -> np.ndarray:
+    """The part of each image, (N,) of 0 or 1; labels are (N, C) of bool."""
+    shares = np.array([1 - fraction, fraction])
+    left = positive.sum(axis=0)
+    # What each part still lacks: of each class, and last of images at all.
+    wanted = np.outer(shares, [*left, len(positive)])
+    part_of = np.full(len(positive), -1)
+    while (there := order[part_of[order] < 0]).size:
+        rarest = -1  # images without labels
+        if left.any():
+            rarest = np.where(left > 0, left, len(positive) + 1).argmin()
+            there = there[positive[there, rarest]]
+        for index in there:
+            lacking = wanted[:, [rarest, -1]].tolist()
+            part = part_of[index] = int(lacking[1] > lacking[0])
+            wanted[part] -= [*positive[index], True]
+            left -= positive[index]
     return part_of

@@ -3,9 +3,7 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mmpretrain.datasets.categories import VOC2007_CATEGORIES
-
-from capnet_mm.datasets.voc_lt import VOC_PROMPT_NAMES
+from capnet_mm.datasets.voc_lt import VOCLT
 
 from .id_lists import read_id_list
 from .labelled_set import LABEL_SOURCES, LabelledImage, LabelledSet, Labels
@@ -14,7 +12,7 @@ from .reading import SourceFiles, check_choice
 _DB_LOSS = "VOCdevkit/longtail2012/img_id"
 _TRAIN_LISTS = ["voc_lt_train.txt", "img_id.txt", f"{_DB_LOSS}.txt", f"{_DB_LOSS}.pkl"]
 _DIFFICULT = ("positive", "negative", "unknown")
-_LABEL_OF = {name: label for label, name in enumerate(VOC2007_CATEGORIES)}
+_LABEL_OF = {name: label for label, name in enumerate(VOCLT.METAINFO["classes"])}
 
 
 def read_voc_lt(
@@ -51,10 +49,7 @@ def read_voc_lt(
         "test": files.find_list(test_lists, test_list),
     }
     options = {"labels": labels, "difficult": difficult}
-    splits = {split: [] for split in lists}
-    result = LabelledSet(
-        "voc_lt", VOC2007_CATEGORIES, VOC_PROMPT_NAMES, splits, files.records, options
-    )
+    result = files.start_set("voc_lt", VOCLT.METAINFO, **options)
     xmls = []
     for split, path in lists.items():
         xmls += _read_split(result, files, split, path, (voc2012, voc2007))

@@ -1,6 +1,7 @@
 """The report of a preparation."""
 
 from capnet_mm import preparation
+from capnet_mm.preparation import LabelledImage, LabelledSet
 
 from .conftest import make
 
@@ -37,3 +38,30 @@ def test_long_lists_are_cut_only_where_asked(root):
     assert "… and 2 more" in preparation.format_report(report, 10)
     assert "11.jpg" not in preparation.format_report(report, 10)
     assert "11.jpg" in preparation.format_report(report)
+
+
+def test_what_was_not_looked_for_is_said():
+    found = make([("a.jpg", ())], [("a.jpg", ())])
+    report = preparation.check_set(found, ".", check_images=False)
+    lines = preparation.format_report(report).splitlines()
+    assert [
+        line for line in lines if line.startswith("Images in two splits, by p")
+    ] == ["Images in two splits, by path: 1"]
+    for title in (
+        "in two splits, by their bytes",
+        "that are missing",
+        "that do not op",
+    ):
+        (line,) = (line for line in lines if line.startswith(f"Images {title}"))
+        assert line.endswith(": not tried")
+
+
+def test_columns_stand_below_each_other_whatever_the_letters():
+    found = LabelledSet("pets", ("猫", "kitten"), None, {"train": []})
+    found.add("train", LabelledImage("a.jpg", (0, 1)), None)
+    report = preparation.check_set(found, ".", check_images=False)
+    lines = preparation.format_report(report).splitlines()
+    (cat,) = (line for line in lines if "猫" in line)
+    (kitten,) = (line for line in lines if "kitten" in line)
+    # The letter takes two places on a terminal.
+    assert cat.replace("猫", "ab").index("1") == kitten.index("1")
