@@ -190,9 +190,8 @@ def run_pip(verbose: bool) -> bool:
             raise
     show_status("")
     if num_warnings > SHOWN_WARNINGS:
-        print(
-            f"… and {num_warnings - SHOWN_WARNINGS} more warnings of pip, see its log"
-        )
+        more = num_warnings - SHOWN_WARNINGS
+        print(f"… and {more} more warnings of pip, see its log", flush=True)
     if pip.returncode:
         print("".join(last), end="", flush=True)
     return pip.returncode == 0
