@@ -26,8 +26,10 @@ PIP_LOG = CACHE / "quickstart-pip.log"
 NEED_MB_CPU = 3000
 NEED_MB_CUDA = 10000
 
-# Lines of pip's log that are shown when it has failed.
+# Lines of pip's log that are shown when it has failed, and of its warnings at any time:
+# some name a mirror's gaps package by package.
 SHOWN_OF_PIP = 15
+SHOWN_WARNINGS = 3
 
 CONFIGS = (
     "configs/demo/zero_shot.py=zero-shot CLIP",
@@ -152,7 +154,7 @@ def run_pip(verbose: bool) -> bool:
 
     Args:
         verbose: Leave the terminal to pip. Else its output goes into a file: shown are
-            warnings and errors, on a terminal what it is at, and the end if it fails.
+            the first warnings, on a terminal what it is at, and the end if it fails.
 
     Returns:
         Whether pip succeeded.
@@ -163,6 +165,7 @@ def run_pip(verbose: bool) -> bool:
         return subprocess.run(command).returncode == 0
     CACHE.mkdir(exist_ok=True)
     last = deque(maxlen=SHOWN_OF_PIP)
+    num_warnings = 0
     with (
         PIP_LOG.open("w", encoding="utf-8") as log,
         subprocess.Popen(
@@ -178,28 +181,31 @@ def run_pip(verbose: bool) -> bool:
                 log.write(line)
                 last.append(line)
                 show_status(line.strip())
+                num_warnings += line.startswith("WARNING")
+                if line.startswith("WARNING") and num_warnings <= SHOWN_WARNINGS:
+                    show_status("")
+                    print(line, end="", flush=True)
         except BaseException:
             pip.terminate()
             raise
     show_status("")
+    if num_warnings > SHOWN_WARNINGS:
+        more = num_warnings - SHOWN_WARNINGS
+        print(f"… and {more} more warnings of pip, see its log", flush=True)
     if pip.returncode:
         print("".join(last), end="", flush=True)
     return pip.returncode == 0
 
 
 def show_status(line: str) -> None:
-    """Show a line of pip: for good if it warns, else until the next one.
+    """Show on a terminal what pip is at, until the next line.
 
     Args:
         line: What pip says; '' clears the line.
     """
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r{'':{width}}\r", end="")
-        if not line.startswith(("WARNING", "ERROR")):
-            print(line[:width], end="", flush=True)
-    if line.startswith(("WARNING", "ERROR")):
-        print(line, flush=True)
+        print(f"\r{'':{width}}\r{line[:width]}", end="", flush=True)
 
 
 def compare(ablation: bool, flags: list[str]) -> None:
