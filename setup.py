@@ -46,6 +46,8 @@ REQUIREMENTS = [
 EXTRAS = {
     "test": [
         "pytest>=7",
+        # Runs the tests in several processes.
+        "pytest-xdist>=3.2",
         # Tests check style as well.
         "ruff>=0.5",
         # The independent source that average precision is checked against.

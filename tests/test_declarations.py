@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN = {"capnet_mm", "benchmarks", "conftest"}
-NOT_IMPORTED = {"ruff"}  # a program
+NOT_IMPORTED = {"ruff", "pytest-xdist"}  # programs
 # Brought by the CUDA builds of torch alone, which constraints.txt leaves open.
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton$")
 

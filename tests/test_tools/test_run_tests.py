@@ -21,6 +21,7 @@ elif [ "$1 $2" = "-m pytest" ]; then
 fi
 """
 INSTALL = "-m pip install -c constraints.txt -e .[test]"
+TEST = "-m pytest --numprocesses auto --maxprocesses 4 --dist worksteal"
 
 
 @pytest.fixture
@@ -47,14 +48,14 @@ def machine(tmp_path):
 
 
 def test_one_command_makes_an_environment_installs_and_tests(machine):
-    made = ["-m venv .venv", INSTALL, "-m pytest"]
+    made = ["-m venv .venv", INSTALL, TEST]
     assert machine("tools/run_tests.sh") == (0, made)
 
 
 def test_an_environment_that_is_there_is_taken(machine):
     machine("tools/run_tests.sh")
     again = machine("tools/run_tests.sh", "tests/test_tables.py", "-q")
-    assert again == (0, [INSTALL, "-m pytest tests/test_tables.py -q"])
+    assert again == (0, [INSTALL, f"{TEST} tests/test_tables.py -q"])
 
 
 def test_the_environment_may_be_elsewhere(machine, tmp_path):
@@ -67,5 +68,5 @@ def test_failing_tests_fail_the_command(machine):
 
 
 def test_ci_calls_the_same_command_in_a_new_environment_only(machine):
-    assert machine(".ci/run") == (0, ["-m venv .venv", INSTALL, "-m pytest"])
+    assert machine(".ci/run") == (0, ["-m venv .venv", INSTALL, TEST])
     assert machine(".ci/run") == (2, [])
