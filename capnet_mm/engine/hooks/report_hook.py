@@ -91,67 +91,31 @@ class ReportHook(Hook):
         self.report_file: Path | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note how long the model was trained.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What was read.
-        """
+        """Note how long the model was trained."""
         self._checkpoint_epoch = checkpoint.get("meta", {}).get("epoch")
 
     def before_train(self, runner) -> None:
-        """Note where training starts.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Note where training starts."""
         self._start_iter = runner.iter
 
     def before_val_epoch(self, runner) -> None:
-        """Choose the pictures.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Choose the pictures."""
         self._choose_pictures(runner.val_dataloader)
 
     def before_test_epoch(self, runner) -> None:
-        """Choose the pictures.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Choose the pictures."""
         self._choose_pictures(runner.test_dataloader)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep what the model says of the chosen pictures.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Not used.
-            data_batch (dict): As it came from the data loader.
-            outputs (Sequence[DataSample]): The predictions.
-        """
+        """Keep what the model says of the chosen pictures."""
         self._collect(runner, data_batch, outputs)
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep what the model says of the chosen pictures.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Not used.
-            data_batch (dict): As it came from the data loader.
-            outputs (Sequence[DataSample]): The predictions.
-        """
+        """Keep what the model says of the chosen pictures."""
         self._collect(runner, data_batch, outputs)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Keep the results, until training ends or there are newer ones.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict): Results of the metrics.
-        """
+        """Keep the results, until training ends or there are newer ones."""
         is_by_epoch = isinstance(runner._train_loop, EpochBasedTrainLoop)
         self._keep_results(
             phase="val",
@@ -162,12 +126,7 @@ class ReportHook(Hook):
         )
 
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Keep the results.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict): Results of the metrics.
-        """
+        """Keep the results."""
         self._keep_results(
             phase="test",
             epoch=self._checkpoint_epoch,
@@ -177,20 +136,12 @@ class ReportHook(Hook):
         )
 
     def after_train(self, runner) -> None:
-        """Write the report of the last validation.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Write the report of the last validation."""
         if runner.iter > self._start_iter:
             self._write(runner)
 
     def after_test(self, runner) -> None:
-        """Write the report of the test.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Write the report of the test."""
         self._write(runner)
 
     def _choose_pictures(self, loader) -> None:
