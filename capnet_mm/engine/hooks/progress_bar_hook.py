@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# Seconds between two pictures of the bar.
+# Seconds between two drawings of the bar.
 _REFRESH_INTERVAL = 0.1
 
 
