@@ -1,4 +1,4 @@
-# One's own pictures:
+# One's own images:
 #   python tools/train.py configs/capnet_custom.py --data-root DIR --clip MODEL
 _base_ = [
     '_base_/models/capnet.py', '_base_/datasets/image_list.py',

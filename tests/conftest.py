@@ -83,7 +83,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture
 def make_clip_runner(clips, tmp_path):
-    """Builds a runner of CAPNET on four pictures of noise, for one step of SGD.
+    """Builds a runner of CAPNET on four images of noise, for one step of SGD.
 
     Its trained weights are random, so that each of them has a gradient.
     """

@@ -32,7 +32,7 @@ WIDTHS = {"ResNet": 512, "SwinTransformer": 768, "VisionTransformer": 192}
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Six pictures under the names of every data set's lists."""
+    """Six images under the names of every data set's lists."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     lists = {"voc_lt": VOCLT, "coco_lt": COCOLT, "nus_wide": NUSWIDE, None: None}
@@ -65,10 +65,10 @@ def shapes_root(tmp_path_factory):
 
 @pytest.fixture
 def read(monkeypatch, data_root, shapes_root, clips, tmp_path):
-    """Reads a config for two epochs on a few pictures and a tiny CLIP."""
+    """Reads a config for two epochs on a few images and a tiny CLIP."""
 
     def read(name, root=data_root):
-        is_demo = name.startswith("demo/")  # brings its own CLIP and pictures
+        is_demo = name.startswith("demo/")  # brings its own CLIP and images
         root = shapes_root if is_demo else root
         vision = "resnet_224" if "rn50" in name else "vit_224"
         monkeypatch.setenv("CAPNET_DATA_ROOT", str(root))
@@ -88,7 +88,7 @@ def read(monkeypatch, data_root, shapes_root, clips, tmp_path):
             cfg.model.head.in_channels = WIDTHS[kind]
         if cfg.train_cfg is not None:
             cfg.train_cfg.max_epochs = 2
-        if name != "demo/capnet.py":  # its pictures take longer than all the rest
+        if name != "demo/capnet.py":  # its images take longer than all the rest
             hooks = cfg.custom_hooks
             cfg.custom_hooks = [hook for hook in hooks if hook.type != "ReportHook"]
         cfg.work_dir = str(tmp_path)
@@ -102,7 +102,7 @@ def check(metrics, all_tail=True):
     assert 0 <= metrics["multi-label/mAP"] <= 100
     if not all_tail:
         return
-    assert math.isnan(metrics["multi-label/mAP_head"])  # six pictures: all are tail
+    assert math.isnan(metrics["multi-label/mAP_head"])  # six images: all are tail
     assert metrics["multi-label/mAP_tail"] == metrics["multi-label/mAP"]
 
 

@@ -268,7 +268,7 @@ def inline(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_pictures_are_there(page):
+def test_links_and_images_are_there(page):
     html = " ".join(t.content for t in tokens(page) if t.type.startswith("html"))
     targets = re.findall(r'(?:src|srcset)="([^"]+)"', html)
     targets += [t.attrs["href"] for t in inline(page) if t.type == "link_open"]
@@ -331,7 +331,7 @@ def test_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
-def test_pictures_are_small():
+def test_images_are_small():
     files = (REPOSITORY / "docs" / "figures").iterdir()
     assert sum(f.stat().st_size for f in files if f.suffix != ".py") < 300_000
 

@@ -47,9 +47,9 @@ def parse_args() -> argparse.Namespace:
         "the folder of the first config",
     )
     parser.add_argument(
-        "--pictures",
+        "--images",
         metavar="CONFIG",
-        help="whose pictures the report shows; default: the last one that has any",
+        help="config whose figures the report shows; default: the last that left any",
     )
     parser.add_argument(
         "--restart",
@@ -104,7 +104,7 @@ def main() -> None:
 
     rows = table.read_rows(planned)
     command = shlex.join(["python", *sys.argv])
-    table.write_comparison(args.work_dir, rows, command, args.pictures)
+    table.write_comparison(args.work_dir, rows, command, args.images)
     table.comparison_table(rows).print()
     report = Path(args.work_dir, "report.html").resolve()
     print(f"The report, to be opened in a browser: {report.as_uri()}")

@@ -2,10 +2,10 @@
 """Pre-train the small CLIP of the demo: ``python tools/pretrain_demo_clip.py``.
 
 The demo (``configs/demo``) needs a CLIP that is there without a download. This one
-learns from captioned pictures of :mod:`capnet_mm.datasets.shapes`, with open_clip's
-model and loss. Its pictures are drawn anew, none is a training or test picture of
+learns from captioned images of :mod:`capnet_mm.datasets.shapes`, with open_clip's
+model and loss. Its images are drawn anew, none is a training or test image of
 ShapesLT, and a quarter of the kinds of objects, among them the rarer half of the
-classes, are in none of its pictures or captions: it knows all the words but not all
+classes, are in none of its images or captions: it knows all the words but not all
 combinations.
 """
 
@@ -45,14 +45,14 @@ MODEL = dict(
 )
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 TEMPLATES = ("a photo of {}.", "a picture of {}.", "{}.", "there is {}.", "{} here")
-CHUNK = 500  # pictures that one task draws
+CHUNK = 500  # images that one task draws
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default="configs/demo/clip", help="folder to write")
-    parser.add_argument("--pictures", type=int, default=40000, help="how many to draw")
+    parser.add_argument("--images", type=int, default=40000, help="how many to draw")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -80,14 +80,14 @@ def seen_kinds() -> list[Kind]:
 
 
 def draw_chunk(seed: int, index: int) -> tuple[np.ndarray, list[list[Kind]]]:
-    """Draw some pictures.
+    """Draw some images.
 
     Args:
         seed: Of the whole pre-training.
         index: Which chunk.
 
     Returns:
-        Pictures, (CHUNK, 96, 96, 3), uint8; and what each shows.
+        Images, (CHUNK, 96, 96, 3), uint8; and what each shows.
     """
     rng = np.random.default_rng([seed, index])
     kinds = seen_kinds()
@@ -99,14 +99,14 @@ def draw_chunk(seed: int, index: int) -> tuple[np.ndarray, list[list[Kind]]]:
     return np.stack([draw_scene(scene, rng, size) for scene in scenes]), scenes
 
 
-def draw_pictures(args: argparse.Namespace) -> tuple[torch.Tensor, list[list[Kind]]]:
-    """Draw all pictures, (N, 3, 96, 96) of uint8, and say what each shows."""
-    chunks = range(math.ceil(args.pictures / CHUNK))
+def draw_images(args: argparse.Namespace) -> tuple[torch.Tensor, list[list[Kind]]]:
+    """Draw all images, (N, 3, 96, 96) of uint8, and say what each shows."""
+    chunks = range(math.ceil(args.images / CHUNK))
     with ProcessPoolExecutor(args.workers) as pool:
         drawn = list(pool.map(draw_chunk, [args.seed] * len(chunks), chunks))
-    pictures = np.concatenate([pictures for pictures, _ in drawn])
+    images = np.concatenate([images for images, _ in drawn])
     scenes = [scene for _, scenes in drawn for scene in scenes]
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2), scenes
+    return torch.from_numpy(images).permute(0, 3, 1, 2), scenes
 
 
 def caption(scene: list[Kind], rng: np.random.Generator) -> str:
@@ -129,9 +129,9 @@ def train(args: argparse.Namespace) -> open_clip.CLIP:
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model().to(device)
-    print("drawing pictures …", flush=True)
-    pictures, scenes = draw_pictures(args)
-    steps = len(pictures) // args.batch_size
+    print("drawing images …", flush=True)
+    images, scenes = draw_images(args)
+    steps = len(images) // args.batch_size
     optimizer, schedule = build_optimizer(model, args.lr, args.epochs * steps)
     state_file = Path(args.work_dir, "state.pth")
     parts = dict(model=model, optimizer=optimizer, schedule=schedule)
@@ -145,15 +145,15 @@ def train(args: argparse.Namespace) -> open_clip.CLIP:
 
     for epoch in range(first, args.epochs):
         rng = np.random.default_rng([args.seed, 1, epoch])
-        order = torch.from_numpy(rng.permutation(len(pictures)))
+        order = torch.from_numpy(rng.permutation(len(images)))
         progress = Progress(epoch, args.epochs, steps)
         for step in range(steps):
-            batch = order[step * args.batch_size : (step + 1) * args.batch_size]
-            images = pictures[batch].to(device).float() / 255
+            chosen = order[step * args.batch_size : (step + 1) * args.batch_size]
+            batch = images[chosen].to(device).float() / 255
             if rng.random() < 0.5:  # no word says left or right
-                images = images.flip(-1)
-            captions = [caption(scenes[i], rng) for i in batch.tolist()]
-            progress.add(train_step(model, optimizer, images, captions))
+                batch = batch.flip(-1)
+            captions = [caption(scenes[i], rng) for i in chosen.tolist()]
+            progress.add(train_step(model, optimizer, batch, captions))
             schedule.step()
         state_file.parent.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in parts.items()}

@@ -17,7 +17,7 @@ import torch
 import capnet_mm
 from capnet_mm.fileio import replace_files
 from capnet_mm.tables import Strong, Table
-from capnet_mm.visualization.page import Picture, Section, write_page
+from capnet_mm.visualization.page import PageFigure, Section, write_page
 
 from .runs import Run, last_checkpoint, read_record
 
@@ -27,8 +27,8 @@ COLUMNS = dict(
     medium="multi-label/mAP_medium",
     tail="multi-label/mAP_tail",
 )
-# The pictures of a ReportHook, in the order in which they are shown.
-PICTURES = dict(
+# The figures of a ReportHook, in the order in which they are shown.
+FIGURES = dict(
     per_class_ap="Average precision of each class, from the class with the most "
     "training images to the one with the fewest.",
     predictions="Test images with their true labels and what the model said.",
@@ -248,7 +248,7 @@ def write_comparison(
     folder: str | Path,
     rows: Sequence[ComparisonRow],
     command: str,
-    pictures: str | None = None,
+    figures: str | None = None,
 ) -> None:
     """Write ``comparison.md``, ``comparison.json`` and ``report.html``.
 
@@ -256,11 +256,11 @@ def write_comparison(
         folder: Where to.
         rows: Of the table.
         command: That it was made with.
-        pictures: The config whose pictures the page shows; None for the last one
+        figures: The config whose figures the page shows; None for the last one
             that has any.
 
     Raises:
-        ValueError: The config is not in the table, or its run left no pictures.
+        ValueError: The config is not in the table, or its run left no figures.
     """
     folder = Path(folder)
     replace_files(
@@ -273,9 +273,9 @@ def write_comparison(
         Section("Results", tables=[comparison_table(rows)]),
         Section("How to read it", EXPLANATION),
     ]
-    shown = choose_report(rows, pictures)
+    shown = choose_report(rows, figures)
     if shown is not None:
-        sections.append(_picture_section(*shown))
+        sections.append(_figure_section(*shown))
     sections.append(_origin_section(rows, command))
     write_page(folder / "report.html", f"Comparison: {folder.name}", sections)
 
@@ -283,17 +283,17 @@ def write_comparison(
 def choose_report(
     rows: Sequence[ComparisonRow], config: str | None
 ) -> tuple[ComparisonRow, Path] | None:
-    """Choose the run whose pictures are shown, among those of the first seed.
+    """Choose the run whose figures are shown, among those of the first seed.
 
     Args:
         rows: Of the table.
-        config: Of which config; None for the last one that has pictures.
+        config: Of which config; None for the last one that has figures.
 
     Returns:
-        Row and folder of the pictures; None if no run has any.
+        Row and folder of the figures; None if no run has any.
 
     Raises:
-        ValueError: ``config`` is not in the table or has no pictures.
+        ValueError: ``config`` is not in the table or has no figures.
     """
     found = None
     for row in rows:
@@ -303,8 +303,8 @@ def choose_report(
             found = row, folder
     if config is not None and found is None:
         raise ValueError(
-            f"--pictures {config}: no run of this comparison with this config has "
-            "left pictures; its custom_hooks need dict(type='ReportHook')."
+            f"--images {config}: no run of this comparison with this config has "
+            "left figures; its custom_hooks need dict(type='ReportHook')."
         )
     return found
 
@@ -312,18 +312,18 @@ def choose_report(
 def _report_folder(run: Run) -> Path | None:
     """Of training, which has its curves, else of the test."""
     for folder in (run.folder / "report", run.folder / "test" / "report"):
-        if any((folder / f"{name}.png").is_file() for name in PICTURES):
+        if any((folder / f"{name}.png").is_file() for name in FIGURES):
             return folder
     return None
 
 
-def _picture_section(row: ComparisonRow, folder: Path) -> Section:
-    pictures = []
-    for name, text in PICTURES.items():
+def _figure_section(row: ComparisonRow, folder: Path) -> Section:
+    figures = []
+    for name, text in FIGURES.items():
         light, dark = folder / f"{name}.png", folder / f"{name}_dark.png"
         if light.is_file():
-            pictures.append(Picture(light, dark if dark.is_file() else None, text))
-    return Section(f"A closer look at {row.label}", _group_sizes(folder), (), pictures)
+            figures.append(PageFigure(light, dark if dark.is_file() else None, text))
+    return Section(f"A closer look at {row.label}", _group_sizes(folder), (), figures)
 
 
 def _group_sizes(folder: Path) -> str:

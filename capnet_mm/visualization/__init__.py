@@ -4,18 +4,18 @@ from .curves import Curves, read_curves
 from .curves_figure import training_curves
 from .drawing import render_png
 from .graph_figure import label_graph
-from .page import Picture, Section, render_page, write_page
+from .page import PageFigure, Section, render_page, write_page
 from .precision_figure import per_class_ap
-from .sheet_figure import SheetLabel, SheetPicture, prediction_sheet
+from .sheet_figure import SheetImage, SheetLabel, prediction_sheet
 from .theme import GROUP_COLORS, THEMES, Theme, get_theme
 
 __all__ = [
     "Curves",
     "GROUP_COLORS",
-    "Picture",
+    "PageFigure",
     "Section",
     "SheetLabel",
-    "SheetPicture",
+    "SheetImage",
     "THEMES",
     "Theme",
     "get_theme",

@@ -17,14 +17,14 @@ from .theme import THEMES, Theme
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS_PER_INCH = 96  # of CSS
-# A picture wider than this would be unreadable if a telephone shrank it: there it
+# A figure wider than this would be unreadable if a telephone shrank it: there it
 # keeps this width (in CSS pixels) and scrolls within its frame.
 _READABLE_WIDTH = 640
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture, in the colours of both themes.
+class PageFigure:
+    """A figure, in the colours of both themes.
 
     It is shown as large as its resolution says (96 pixels an inch if it says none),
     at most as wide as the page.
@@ -48,13 +48,13 @@ class Section:
         title: The heading.
         text: Plain text; an empty line starts a new paragraph.
         tables: Shown after the text.
-        pictures: Shown after the tables.
+        figures: Shown after the tables.
     """
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
+    figures: Sequence[PageFigure] = ()
 
 
 def write_page(
@@ -89,8 +89,8 @@ def render_page(title: str, sections: Sequence[Section], lead: str = "") -> str:
         The HTML document.
 
     Raises:
-        FileNotFoundError: The file of a picture is missing.
-        ValueError: A picture is no PNG.
+        FileNotFoundError: The file of a figure is missing.
+        ValueError: A figure is no PNG.
     """
     return (
         _environment()
@@ -125,17 +125,17 @@ def _paragraphs(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _embedded(picture: Picture) -> dict:
-    """Addresses that hold the pictures, and their size in CSS pixels."""
-    light = _read_png(picture.light)
+def _embedded(figure: PageFigure) -> dict:
+    """Addresses that hold the figures, and their size in CSS pixels."""
+    light = _read_png(figure.light)
     width, height = _png_size(light)
-    dark = None if picture.dark is None else _data_address(_read_png(picture.dark))
+    dark = None if figure.dark is None else _data_address(_read_png(figure.dark))
     return dict(
         light=_data_address(light),
         dark=dark,
         width=width,
         height=height,
-        caption=picture.caption,
+        caption=figure.caption,
     )
 
 
@@ -144,7 +144,7 @@ def _read_png(source: Path | bytes) -> bytes:
     content = source if is_content else Path(source).read_bytes()
     if not content.startswith(_PNG_SIGNATURE):
         name = f"of {len(content)} bytes" if is_content else source
-        raise ValueError(f"The picture {name} is no PNG, which a page needs.")
+        raise ValueError(f"The figure {name} is no PNG, which a page needs.")
     return content
 
 

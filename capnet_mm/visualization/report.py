@@ -14,9 +14,9 @@ from .curves import Curves
 from .curves_figure import training_curves
 from .drawing import render_png
 from .graph_figure import label_graph
-from .page import Picture, Section, render_page
+from .page import PageFigure, Section, render_page
 from .precision_figure import per_class_ap
-from .sheet_figure import SheetLabel, SheetPicture, prediction_sheet
+from .sheet_figure import SheetImage, SheetLabel, prediction_sheet
 from .theme import GROUP_COLORS, THEMES
 
 # What a report may consist of; what there is nothing to say about is left out.
@@ -55,7 +55,7 @@ class GraphExcerpt:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture.
+    """What a model says of one image.
 
     Attributes:
         image: (H, W, 3) RGB, uint8.
@@ -76,11 +76,11 @@ class RunReport:
         config: Name of the config.
         phase: 'val', 'test', or None if nothing was evaluated.
         epoch: Epochs that the model was trained for; None if not known.
-        tta: Whether several views of each picture were averaged.
+        tta: Whether several views of each image were averaged.
         metrics: Results of the evaluation by name.
         classes: As ``LongTailMAP.class_results``; empty if there are none.
         names: Names of the classes in the predictions.
-        predictions: Some pictures.
+        predictions: Some images.
         curves: How the training went.
         graph: The label graph, if the model has one.
     """
@@ -109,22 +109,22 @@ def report_files(report: RunReport) -> dict[str, bytes]:
         ``…_dark.png``, in the dark one. A figure that there is no data for is left
         out.
     """
-    pictures = {
+    figures = {
         name: {theme: draw(theme) for theme in THEMES}
         for name, draw in _figures(report).items()
     }
-    files = {f"{name}.png": themes["light"] for name, themes in pictures.items()}
-    for name, themes in pictures.items():
+    files = {f"{name}.png": themes["light"] for name, themes in figures.items()}
+    for name, themes in figures.items():
         files[f"{name}_dark.png"] = themes["dark"]
     files["report.json"] = (json.dumps(_numbers(report), indent=1) + "\n").encode()
-    files["report.html"] = _page(report, pictures).encode()
+    files["report.html"] = _page(report, figures).encode()
     return files
 
 
 def ranked_labels(
     scores: np.ndarray, targets: np.ndarray, names: Sequence[str]
 ) -> list[SheetLabel]:
-    """Choose the labels to show of a picture.
+    """Choose the labels to show of an image.
 
     Those predicted are the k best, k being the number of its true labels, at least
     one: a threshold would leave rare classes out, whose probabilities are low. Then
@@ -162,7 +162,7 @@ def _figures(report: RunReport) -> dict:
         )
     if report.predictions:
         sheet = [
-            SheetPicture(p.image, ranked_labels(p.scores, p.targets, report.names))
+            SheetImage(p.image, ranked_labels(p.scores, p.targets, report.names))
             for p in report.predictions
         ]
         figures["predictions"] = lambda theme: render_png(
@@ -212,7 +212,7 @@ def _plain(value):
     return str(value)
 
 
-def _page(report: RunReport, pictures: dict[str, dict[str, bytes]]) -> str:
+def _page(report: RunReport, figures: dict[str, dict[str, bytes]]) -> str:
     captions = dict(
         per_class_ap=(
             "Average precision of each class",
@@ -221,10 +221,10 @@ def _page(report: RunReport, pictures: dict[str, dict[str, bytes]]) -> str:
             "a dashed line at the mean of the group.",
         ),
         predictions=(
-            "Pictures and predictions",
-            "A picture with k true labels is given the k labels of highest probability "
+            "Images and predictions",
+            "An image with k true labels is given the k labels of highest probability "
             "as its predictions, at least one. The numbers are probabilities.",
-            f"{len(report.predictions)} pictures, evenly spread over the set.",
+            f"{len(report.predictions)} images, evenly spread over the set.",
         ),
         label_graph=(
             "Label graph",
@@ -241,10 +241,10 @@ def _page(report: RunReport, pictures: dict[str, dict[str, bytes]]) -> str:
     )
     sections = _score_sections(report)
     for name, (title, text, caption) in captions.items():
-        if name in pictures:
-            themes = pictures[name]
-            picture = Picture(themes["light"], themes["dark"], caption)
-            sections.append(Section(title, text, pictures=[picture]))
+        if name in figures:
+            themes = figures[name]
+            figure = PageFigure(themes["light"], themes["dark"], caption)
+            sections.append(Section(title, text, figures=[figure]))
     if report.classes:
         sections.append(Section("All classes", tables=[_class_table(report.classes)]))
     return render_page(f"{report.config}: report", sections, _lead(report))
@@ -257,7 +257,7 @@ def _lead(report: RunReport) -> str:
     if report.epoch is not None:
         text += f" after {report.epoch} epoch{'' if report.epoch == 1 else 's'}"
     if report.tta:
-        text += ", averaged over several views of each picture"
+        text += ", averaged over several views of each image"
     return text + "."
 
 

@@ -1,4 +1,4 @@
-"""The figure of pictures with what a model says of them."""
+"""The figure of images with what a model says of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ OUTCOME_SYMBOLS = dict(correct="✓", false="✗", missed="○", unknown="?")
 _COLUMNS = 4
 _MAX_LABELS = 6
 
-# Inches: heights of the key, of a picture, from there to the text, and of a line;
-# between symbol and name; between pictures; width of a column with its gap.
+# Inches: heights of the key, of an image, from there to the text, and of a line;
+# between symbol and name; between images; width of a column with its gap.
 _HEAD, _IMAGE_HEIGHT, _ABOVE_TEXT, _LINE = 0.4, 1.9, 0.1, 0.185
 _INDENT, _GAP, _KEY_WIDTH = 0.2, 0.25, 5.5
 _COLUMN = (WIDTH + _GAP) / _COLUMNS
@@ -22,7 +22,7 @@ _COLUMN = (WIDTH + _GAP) / _COLUMNS
 
 @dataclass(frozen=True)
 class SheetLabel:
-    """A label under a picture of :func:`prediction_sheet`.
+    """A label under an image of :func:`prediction_sheet`.
 
     Attributes:
         name: The class.
@@ -37,25 +37,25 @@ class SheetLabel:
 
 
 @dataclass(frozen=True)
-class SheetPicture:
-    """A picture of :func:`prediction_sheet`.
+class SheetImage:
+    """An image of :func:`prediction_sheet`.
 
     Attributes:
-        image: (H, W, 3) RGB, uint8.
+        pixels: (H, W, 3) RGB, uint8.
         labels: What is written below, in this order.
     """
 
-    image: np.ndarray
+    pixels: np.ndarray
     labels: Sequence[SheetLabel]
 
 
-def prediction_sheet(pictures: Sequence[SheetPicture], theme: str = "light") -> Figure:
-    """Draw pictures with their labels, each marked as right or wrong.
+def prediction_sheet(images: Sequence[SheetImage], theme: str = "light") -> Figure:
+    """Draw images with their labels, each marked as right or wrong.
 
     Marks differ in form as well as in colour.
 
     Args:
-        pictures: What to draw, four in a row. Of many labels the first six are
+        images: What to draw, four in a row. Of many labels the first six are
             written.
         theme: 'light' or 'dark'.
 
@@ -63,61 +63,60 @@ def prediction_sheet(pictures: Sequence[SheetPicture], theme: str = "light") -> 
         The figure.
 
     Raises:
-        ValueError: There is no picture, or no such theme.
+        ValueError: There is no image, or no such theme.
     """
     colors = get_theme(theme)
-    if not pictures:
-        raise ValueError("There is no picture to draw.")
+    if not images:
+        raise ValueError("There is no image to draw.")
     rows = [
-        pictures[start : start + _COLUMNS]
-        for start in range(0, len(pictures), _COLUMNS)
+        images[start : start + _COLUMNS] for start in range(0, len(images), _COLUMNS)
     ]
     heights = [_row_height(row) for row in rows]
-    # The key of the symbols needs its room even above a single picture.
+    # The key of the symbols needs its room even above a single image.
     width = max(_COLUMN * len(rows[0]) - _GAP, _KEY_WIDTH)
     top = sum(heights)
     figure = Figure(figsize=(width, top + _HEAD), facecolor=colors.background)
-    _draw_key(figure, pictures, top + _HEAD / 2, colors)
+    _draw_key(figure, images, top + _HEAD / 2, colors)
     for row, height in zip(rows, heights, strict=True):
-        for place, picture in enumerate(row):
-            _draw_picture(figure, picture, place * _COLUMN, top, colors)
+        for place, image in enumerate(row):
+            _draw_image(figure, image, place * _COLUMN, top, colors)
         top -= height
     return figure
 
 
-def _row_height(row: Sequence[SheetPicture]) -> float:
-    num_lines = max(min(len(picture.labels), _MAX_LABELS + 1) for picture in row)
+def _row_height(row: Sequence[SheetImage]) -> float:
+    num_lines = max(min(len(image.labels), _MAX_LABELS + 1) for image in row)
     return _IMAGE_HEIGHT + _ABOVE_TEXT + _LINE * num_lines + _GAP
 
 
-def _draw_picture(
-    figure: Figure, picture: SheetPicture, left: float, top: float, colors: Theme
+def _draw_image(
+    figure: Figure, image: SheetImage, left: float, top: float, colors: Theme
 ) -> None:
-    """Draw a picture at a place in inches, with its labels below."""
+    """Draw an image at a place in inches, with its labels below."""
     width, bottom = _COLUMN - _GAP, top - _IMAGE_HEIGHT
     axes = add_axes(figure, left, bottom, width, _IMAGE_HEIGHT)
-    axes.imshow(picture.image, interpolation="antialiased")
+    axes.imshow(image.pixels, interpolation="antialiased")
     axes.set_anchor("SW")
     axes.set_axis_off()
     y = bottom - _ABOVE_TEXT - _LINE / 2
-    for label in picture.labels[:_MAX_LABELS]:
+    for label in image.labels[:_MAX_LABELS]:
         symbol = OUTCOME_SYMBOLS[label.outcome]
         _write(figure, left, y, symbol, _outcome_color(label.outcome, colors), size=11)
         _write(figure, left + _INDENT, y, short_name(label.name), colors.text)
         score = f"{label.score:.2f}"
         _write(figure, left + width, y, score, colors.muted, ha="right")
         y -= _LINE
-    more = len(picture.labels) - _MAX_LABELS
+    more = len(image.labels) - _MAX_LABELS
     if more > 0:
         _write(figure, left + _INDENT, y, f"and {more} more", colors.muted)
 
 
 def _draw_key(
-    figure: Figure, pictures: Sequence[SheetPicture], y: float, colors: Theme
+    figure: Figure, images: Sequence[SheetImage], y: float, colors: Theme
 ) -> None:
     """Say what the symbols mean, for those that are there."""
     x = 0.0
-    present = {label.outcome for picture in pictures for label in picture.labels}
+    present = {label.outcome for image in images for label in image.labels}
     for outcome, symbol in OUTCOME_SYMBOLS.items():
         if outcome in present:
             _write(figure, x, y, symbol, _outcome_color(outcome, colors), size=11)

@@ -1,4 +1,4 @@
-"""Pictures of a training set: augmented samples, counts, co-occurrence."""
+"""Figures of a training set: augmented samples, counts, co-occurrence."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-# CAPNET on drawn pictures, with a small CLIP that comes along:
+# CAPNET on drawn images, with a small CLIP that comes along:
 #   python tools/train.py configs/demo/capnet.py
 _base_ = [
     '../_base_/models/capnet.py', '../_base_/datasets/shapes_lt.py',
@@ -14,6 +14,6 @@ model = dict(
         temperature=0.05,
         bias=-2.,
         loss=dict(mu=0.2, neg_scale=1)))
-# A small CLIP and few pictures: larger steps, more epochs.
+# A small CLIP and few images: larger steps, more epochs.
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_epochs=15, val_interval=5)

@@ -1,4 +1,4 @@
-"""The benchmark of the training pipeline, on small pictures."""
+"""The benchmark of the training pipeline, on small images."""
 
 import argparse
 
@@ -23,7 +23,7 @@ PLAIN = CONFIG.format(min_edge=None)
 
 @pytest.fixture
 def measure(monkeypatch, tmp_path):
-    """Runs the benchmark on pictures of 160 x 128."""
+    """Runs the benchmark on images of 160 x 128."""
     monkeypatch.setattr(data, "SIZES", ((160, 128),))
 
     def measure(*options, text=PLAIN):
@@ -53,8 +53,8 @@ def test_reduced_decoding_keeps_the_crops(measure):
     assert float(row.note.split()[2]) < 3  # mean difference in grey levels
 
 
-def test_given_pictures_are_measured_as_they_are_and_enlarged(measure, tmp_path):
-    folder = tmp_path / "pictures"
+def test_given_images_are_measured_as_they_are_and_enlarged(measure, tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -66,7 +66,7 @@ def test_given_pictures_are_measured_as_they_are_and_enlarged(measure, tmp_path)
         "4 JPEGs of 160 x 128, one process",
     ]
     (folder / "a.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match="no JPEG in colour in .*pictures"):
+    with pytest.raises(FileNotFoundError, match="no JPEG in colour in .*images"):
         measure("--data-root", folder)
 
 

@@ -19,7 +19,7 @@ from capnet_mm.cli.console import prepare_console, show_warnings_only
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = "configs/demo/capnet.py"
-# Few pictures, so few that some classes are in none: a warning of which users know.
+# Few images, so few that some classes are in none: a warning of which users know.
 OPTIONS = [
     "train_dataloader.dataset.indices=32",
     "val_dataloader.dataset.indices=120",

@@ -47,7 +47,7 @@ def test_cells_are_mean_and_sample_deviation_and_the_best_are_bold(plan, leaf):
     assert table.best_rows(worse, "tail") == {1}
 
 
-def test_the_page_shows_the_table_and_the_pictures_of_the_chosen_config(
+def test_the_page_shows_the_table_and_the_figures_of_the_chosen_config(
     plan, config, leaf, tmp_path
 ):
     runs = plan(config, f"{leaf('second', '')}=<second>", leaf("third", UNTRAINED))
@@ -67,7 +67,7 @@ def test_the_page_shows_the_table_and_the_pictures_of_the_chosen_config(
 
     rows = table.read_rows(runs)
     chosen, _ = table.choose_report(rows, None)
-    assert chosen.label == "<second>"  # the last one that has pictures
+    assert chosen.label == "<second>"  # the last one that has figures
     table.write_comparison(tmp_path, rows, "the command", config)
     page = (tmp_path / "report.html").read_text()
     assert "A closer look at tiny" in page
@@ -76,7 +76,7 @@ def test_the_page_shows_the_table_and_the_pictures_of_the_chosen_config(
     assert "&lt;second&gt;" in page and "<second>" not in page
     assert "<strong>20.0</strong>" in page
     assert "the command" in page
-    with pytest.raises(ValueError, match="--pictures .*third.py"):
+    with pytest.raises(ValueError, match="--images .*third.py"):
         table.write_comparison(tmp_path, rows, "", runs[2].config)
 
 

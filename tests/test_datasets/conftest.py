@@ -1,4 +1,4 @@
-"""Pictures and lists for several tests of data sets."""
+"""Images and lists for several tests of data sets."""
 
 import io
 import json
@@ -17,7 +17,7 @@ LARGEST, MEAN = 4, 0.05
 
 CLASSES = ["cat", "dog", "cow"]
 FIRST = "0.png 0 1\n1.png 0\n2.png 2\n"
-# Of the same pictures, in the order cow, cat, dog.
+# Of the same images, in the order cow, cat, dog.
 OTHER_ORDER = ["cow", "cat", "dog"]
 SECOND = [([1, 2], []), ([1], [0]), ([0], [])]
 
@@ -78,7 +78,7 @@ def check_same(ours, theirs):
 
 @pytest.fixture
 def two_lists(tmp_path):
-    """A folder with two lists of the same pictures, in two orders of the classes."""
+    """A folder with two lists of the same images, in two orders of the classes."""
     for index in range(3):
         pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3))
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{index}.png")

@@ -1,4 +1,4 @@
-"""Drawn pictures."""
+"""Drawn images."""
 
 import numpy as np
 
@@ -13,9 +13,9 @@ def test_colour_texture_and_shape_are_what_the_name_says():
     """Looked at in the middle of the object: mean colour, and how uneven it is."""
 
     def patch(name, seed):
-        picture = draw_scene([Kind(*name.split())], np.random.default_rng(seed))
-        saturation = picture.max(2).astype(int) - picture.min(2)
-        return picture[saturation > 110]
+        image = draw_scene([Kind(*name.split())], np.random.default_rng(seed))
+        saturation = image.max(2).astype(int) - image.min(2)
+        return image[saturation > 110]
 
     for seed in range(5):
         red, blue = (patch(f"plain {c} square", seed).mean(0) for c in ("red", "blue"))
@@ -26,7 +26,7 @@ def test_colour_texture_and_shape_are_what_the_name_says():
         assert 0.5 * full < len(patch("plain red ring", seed)) < full
 
 
-def test_fading_warms_and_mixes_but_keeps_pictures_apart():
+def test_fading_warms_and_mixes_but_keeps_images_apart():
     colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8)
     faded = fade(colors)
     assert faded.dtype == np.uint8 and faded.shape == colors.shape

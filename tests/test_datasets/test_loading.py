@@ -106,7 +106,7 @@ def test_float_and_grey_images_on_request(tmp_path):
         encoded(photo(), exif=exif_with_thumbnail()),
         encoded(photo(), progressive=True, comment=b"\xff\xd9\xff\xda"),
         encoded(photo()).replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1),
-        # What phones append to a picture: the second of a film.
+        # What phones append to an image: the second of a film.
         encoded(photo()) + b"ftypmp42" + b"\xff\xda" * 100,
     ],
     ids=["thumbnail", "comment", "fill bytes", "appended"],
@@ -187,7 +187,7 @@ def test_a_min_edge_below_one_is_refused():
 
 
 def test_pixels_that_are_loaded_already_are_passed_on():
-    """MMPretrain's inferencers load pictures themselves."""
+    """MMPretrain's inferencers load images themselves."""
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     results = LoadImage().transform(dict(img=pixels))
     assert results["img"] is pixels

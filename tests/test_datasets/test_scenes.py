@@ -1,4 +1,4 @@
-"""What the drawn pictures show."""
+"""What the drawn images show."""
 
 import itertools
 from collections import Counter
@@ -33,7 +33,7 @@ def test_labels_are_the_classes_among_the_objects():
 
 def test_classes_keep_company_in_training_only():
     def share(scenes):
-        """Of all pairs of classes in one picture, how many are companions."""
+        """Of all pairs of classes in one image, how many are companions."""
         pairs = [p for s in scenes for p in itertools.combinations(s.labels, 2)]
         return np.mean(
             [{(b - a) % 24, (a - b) % 24} & {1, 5, 11} != set() for a, b in pairs]

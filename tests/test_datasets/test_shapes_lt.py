@@ -24,13 +24,13 @@ def test_dataset_knows_its_long_tail(data_root):
     assert train.metainfo["class_counts"][0] == 400
     assert test.metainfo["class_counts"] == train.metainfo["class_counts"]
     assert [len(g) for g in train.metainfo["groups"].values()] == [7, 8, 9]
-    picture = np.asarray(Image.open(test.get_data_info(0)["img_path"]))
-    assert picture.shape == (96, 96, 3) and picture.std() > 5
+    image = np.asarray(Image.open(test.get_data_info(0)["img_path"]))
+    assert image.shape == (96, 96, 3) and image.std() > 5
     # What the docstring and docs/results.md say.
     assert (len(train), len(test)) == (1024, 962)
 
 
-def test_pictures_are_drawn_once_and_always_the_same(data_root, tmp_path):
+def test_images_are_drawn_once_and_always_the_same(data_root, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in data_root.rglob("*")}
     ShapesLT(str(data_root))
     assert {p: p.stat().st_mtime_ns for p in data_root.rglob("*")} == before
@@ -41,9 +41,9 @@ def test_pictures_are_drawn_once_and_always_the_same(data_root, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again"]
 
 
-def test_train_and_test_pictures_differ(data_root):
-    pictures = [p.read_bytes() for p in data_root.glob("*/*.png")]
-    assert len(set(pictures)) == len(pictures)
+def test_train_and_test_images_differ(data_root):
+    images = [p.read_bytes() for p in data_root.glob("*/*.png")]
+    assert len(set(images)) == len(images)
 
 
 def test_another_data_set_is_left_alone(tmp_path):
@@ -53,7 +53,7 @@ def test_another_data_set_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["train.txt"]
 
 
-def test_pictures_of_another_version_are_refused(tmp_path):
+def test_images_of_another_version_are_refused(tmp_path):
     (tmp_path / "shapes_lt.json").write_text(json.dumps(dict(version=0)))
     with pytest.raises(ValueError, match="another version .* delete it"):
         ShapesLT(str(tmp_path))

@@ -37,8 +37,8 @@ PNGS = ("per_class_ap", "label_graph", "training_curves", "predictions")
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """Ten pictures in a colour for each of their labels, no two of them alike."""
-    root = tmp_path_factory.mktemp("pictures")
+    """Ten images in a colour for each of their labels, no two of them alike."""
+    root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for index, labels in enumerate(LABELS):
         pixels = np.zeros((32, 48, 3), np.uint8)
@@ -132,7 +132,7 @@ def run(tmp_path, data_root):
                 logger=dict(type="LoggerHook", interval=1),
                 checkpoint=dict(type="CheckpointHook", interval=1),
             ),
-            custom_hooks=[*hooks, dict(type="ReportHook", num_pictures=4)],
+            custom_hooks=[*hooks, dict(type="ReportHook", num_images=4)],
             visualizer=dict(
                 type="UniversalVisualizer",
                 vis_backends=[dict(type="LocalVisBackend")],
@@ -213,7 +213,7 @@ def test_training_leaves_the_report_of_the_last_validation(run, tiny_clip, drawn
     assert content["metrics"]["multi-label/mAP"] == pytest.approx(mean)
     assert content["metrics"]["multi-label/mAP_head"] is None  # NaN is no JSON
 
-    # Four pictures from the middles of four parts of ten: 1, 3, 6, 8.
+    # Four images from the middles of four parts of ten: 1, 3, 6, 8.
     (report,) = drawn
     for prediction, index in zip(report.predictions, (1, 3, 6, 8), strict=True):
         np.testing.assert_allclose(prediction.scores, scores[index], atol=1e-6)
@@ -241,7 +241,7 @@ def test_the_graph_is_the_models_between_the_classes_by_count(run, tiny_clip, dr
     np.testing.assert_allclose(graph.adjacency, adjacency[np.ix_(order, order)])
 
 
-def test_the_page_holds_the_pictures_that_lie_beside_it(run, tiny_clip):
+def test_the_page_holds_the_figures_that_lie_beside_it(run, tiny_clip):
     runner = run(clip=tiny_clip)
     runner.train()
     page = (folder(runner) / "report.html").read_text()
@@ -271,7 +271,7 @@ def test_a_test_replaces_the_report_and_names_epoch_and_views(run, tmp_path):
     assert "averaged over several views" in page and "Label graph" not in page
 
 
-def test_under_tta_the_pictures_have_the_merged_scores(run, drawn):
+def test_under_tta_the_images_have_the_merged_scores(run, drawn):
     runner = run(tta=True)
     runner.test()
     model = runner.model.module.eval()
@@ -299,7 +299,7 @@ def test_a_resumed_training_has_the_curves_of_all_its_runs(run, drawn, monkeypat
     )
     runner.train()
     steps, losses = drawn[-1].curves.losses["loss"]
-    assert steps == [1, 2, 3, 4, 5, 6]  # ten pictures in batches of four, twice
+    assert steps == [1, 2, 3, 4, 5, 6]  # ten images in batches of four, twice
     epochs, scores = drawn[-1].curves.scores["multi-label/mAP"]
     assert epochs == [1, 2]
 
@@ -333,7 +333,7 @@ def test_another_metric_gives_a_report_without_classes(run):
 
 
 class Unwritten(torch.utils.data.Dataset):
-    """Pictures in memory, without a path, of one class each."""
+    """Images in memory, without a path, of one class each."""
 
     metainfo = dict(classes=CLASSES)
 
@@ -350,7 +350,7 @@ class Unwritten(torch.utils.data.Dataset):
         return dict(inputs=inputs, data_samples=sample)
 
 
-def test_pictures_without_a_file_are_what_the_model_has_seen(run, drawn):
+def test_images_without_a_file_are_what_the_model_has_seen(run, drawn):
     from mmpretrain.registry import DATASETS
 
     DATASETS.register_module(module=Unwritten, force=True)
@@ -403,13 +403,13 @@ def test_models_that_predict_no_classes_are_left_alone(make_runner, toy):
     assert numbers(runner)["metrics"]["toy/per_class"] == [0, 1, 2]
 
 
-def test_several_processes_share_the_pictures_out(monkeypatch):
-    hooks = [ReportHook(num_pictures=4) for _ in range(3)]
+def test_several_processes_share_the_images_out(monkeypatch):
+    hooks = [ReportHook(num_images=4) for _ in range(3)]
     loader = torch.utils.data.DataLoader(list(range(10)), batch_size=2)
     runner = type("Runner", (), dict(model=torch.nn.Identity()))()
     for rank, hook in enumerate(hooks):
         monkeypatch.setattr(module, "get_dist_info", lambda rank=rank: (rank, 3))
-        hook._choose_pictures(loader)
+        hook._choose_images(loader)
         # As DefaultSampler deals them out; the last ones are repeats.
         mine = [*range(10), 0, 1][rank::3]
         for start in range(0, 4, 2):
@@ -429,6 +429,6 @@ def test_several_processes_share_the_pictures_out(monkeypatch):
     )
 
 
-def test_a_negative_number_of_pictures_is_refused():
-    with pytest.raises(ValueError, match="num_pictures=-1"):
-        ReportHook(num_pictures=-1)
+def test_a_negative_number_of_images_is_refused():
+    with pytest.raises(ValueError, match="num_images=-1"):
+        ReportHook(num_images=-1)

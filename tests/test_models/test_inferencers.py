@@ -19,7 +19,7 @@ SIZES = [(240, 260), (300, 230), (224, 224), (250, 400)]
 
 @pytest.fixture(scope="module", params=["vit_224", "resnet_224"])
 def trained(request, clips, tmp_path_factory):
-    """CAPNET after one epoch on four pictures of different sizes."""
+    """CAPNET after one epoch on four images of different sizes."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     lines = []
@@ -52,20 +52,20 @@ def trained(request, clips, tmp_path_factory):
         cfg=cfg,
         config=str(config),
         checkpoint=str(root / "work/epoch_1.pth"),
-        pictures=[str(root / f"{index}.png") for index in range(len(SIZES))],
+        images=[str(root / f"{index}.png") for index in range(len(SIZES))],
     )
 
 
 @pytest.fixture(scope="module")
 def by_hand(trained):
-    """Features and logits of every picture through the test pipeline."""
+    """Features and logits of every image through the test pipeline."""
     model = MODELS.build(trained.cfg.model)
     untrained = model.head.prompt.context.clone()
     load_checkpoint(model.eval(), trained.checkpoint)
     assert not torch.equal(model.head.prompt.context, untrained)
     steps = trained.cfg.test_dataloader.dataset.pipeline
     pipeline = Compose([TRANSFORMS.build(step) for step in steps])
-    data = pseudo_collate([pipeline(dict(img_path=path)) for path in trained.pictures])
+    data = pseudo_collate([pipeline(dict(img_path=path)) for path in trained.images])
     images = model.data_preprocessor(data)["inputs"]
     with torch.no_grad():
         features = model.backbone(images)[0]
@@ -76,7 +76,7 @@ def test_image_classification_inferencer(trained, by_hand):
     inferencer = ImageClassificationInferencer(trained.config, trained.checkpoint)
     expected = by_hand[1].sigmoid().numpy()
     for batch_size in (1, 3):
-        results = inferencer(trained.pictures, batch_size=batch_size)
+        results = inferencer(trained.images, batch_size=batch_size)
         scores = np.stack([result["pred_scores"] for result in results])
         np.testing.assert_allclose(scores, expected, rtol=1e-5)
         best = [CLASSES[index] for index in expected.argmax(1)]
@@ -85,14 +85,14 @@ def test_image_classification_inferencer(trained, by_hand):
 
 def test_pixels_in_place_of_a_path(trained, by_hand):
     inferencer = ImageClassificationInferencer(trained.config, trained.checkpoint)
-    rgb = np.asarray(Image.open(trained.pictures[0]))
+    rgb = np.asarray(Image.open(trained.images[0]))
     scores = inferencer(rgb[:, :, ::-1])[0]["pred_scores"]  # BGR, as OpenCV reads
     np.testing.assert_allclose(scores, by_hand[1][0].sigmoid(), rtol=1e-5)
 
 
 def test_feature_extractor(trained, by_hand):
     extractor = FeatureExtractor(trained.config, trained.checkpoint)
-    features = torch.stack([stages[0] for stages in extractor(trained.pictures)])
+    features = torch.stack([stages[0] for stages in extractor(trained.images)])
     torch.testing.assert_close(features, by_hand[0])
 
 

@@ -1,4 +1,4 @@
-"""The command line tools, on a few small pictures and MMPretrain's own model."""
+"""The command line tools, on a few small images and MMPretrain's own model."""
 
 import importlib.util
 import itertools
@@ -84,7 +84,7 @@ def config(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> str:
-    """Twelve pictures of three classes, each of which has a colour."""
+    """Twelve images of three classes, each of which has a colour."""
     root = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     lines = []

@@ -4,12 +4,12 @@ from conftest import REPOSITORY
 from PIL import Image
 
 
-def test_pictures_are_drawn_for_a_training_set(run_tool, config, data_root, tmp_path):
+def test_images_are_drawn_for_a_training_set(run_tool, config, data_root, tmp_path):
     flags = ("--data-root", data_root, "--work-dir", tmp_path, "--seed", 1)
     run_tool("browse_dataset.py", config, *flags, "--images", 3, "--views", 2)
     sheet = np.asarray(Image.open(tmp_path / "samples.png").convert("RGB"))
     assert sheet.shape[0] > sheet.shape[1]  # three rows of two views
-    # The pictures are red, green and blue: more than one colour is drawn.
+    # The images are red, green and blue: more than one colour is drawn.
     saturated = sheet.max(-1).astype(int) - sheet.min(-1) > 60
     assert len(np.unique(sheet[saturated].argmax(-1))) > 1
     for name in ("class_counts", "cooccurrence"):

@@ -53,7 +53,7 @@ def test_two_seeds_are_trained_and_tested_by_the_tools_and_then_never_again(
     assert row["std"]["total"] == pytest.approx(np.std(totals, ddof=1))
     assert [run["mAP"]["total"] for run in row["runs"]] == totals
     assert all(run["training_seconds"] > 0 for run in row["runs"])
-    assert row["mean"]["head"] is None  # twelve pictures: all classes are tail
+    assert row["mean"]["head"] is None  # twelve images: all classes are tail
     cell = f"{np.mean(totals):.1f} ± {np.std(totals, ddof=1):.1f}"
     assert cell in (tmp_path / "runs" / "comparison.md").read_text()
     page = (tmp_path / "runs" / "report.html").read_text()

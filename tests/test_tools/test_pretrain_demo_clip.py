@@ -28,7 +28,7 @@ def tool():
 
 @pytest.fixture
 def small(tool, monkeypatch):
-    """A model and pictures of which an epoch takes seconds."""
+    """A model and images of which an epoch takes seconds."""
     vision = dict(image_size=96, patch_size=48, width=16, head_width=8, layers=1)
     text = dict(context_length=32, vocab_size=49408, width=16, heads=2, layers=1)
     small = dict(embed_dim=8, vision_cfg=vision, text_cfg=text)
@@ -37,7 +37,7 @@ def small(tool, monkeypatch):
 
     def arguments(folder, epochs):
         return SimpleNamespace(
-            pictures=64,
+            images=64,
             epochs=epochs,
             batch_size=32,
             lr=1e-3,
@@ -69,10 +69,10 @@ def test_captions_name_only_what_is_to_be_seen(tool):
     assert len({caption.count(" and ") for caption in captions}) == 3
 
 
-def test_no_picture_or_caption_shows_a_held_out_kind(tool, monkeypatch):
+def test_no_image_or_caption_shows_a_held_out_kind(tool, monkeypatch):
     monkeypatch.setattr(tool, "CHUNK", 50)
-    pictures, scenes = tool.draw_chunk(0, 0)
-    assert pictures.shape == (50, 96, 96, 3) and pictures.dtype == np.uint8
+    images, scenes = tool.draw_chunk(0, 0)
+    assert images.shape == (50, 96, 96, 3) and images.dtype == np.uint8
     assert {kind for scene in scenes for kind in scene} <= set(tool.seen_kinds())
 
 
@@ -84,13 +84,13 @@ def test_saved_clip_is_the_trained_one(tool, small, tmp_path):
     texts = ["a photo of a striped blue heart.", "a red ring and a dotted moon here"]
     ids = open_clip.get_tokenizer(name)(texts)
     rows = tool.used_tokens()
-    picture = torch.rand(1, 3, 96, 96)
+    image = torch.rand(1, 3, 96, 96)
     with torch.no_grad():
         model.half().float()  # as it is stored
         expected = model.encode_text(torch.searchsorted(rows, ids))
         assert torch.allclose(loaded.encode_text(ids), expected, atol=1e-6)
         assert torch.allclose(
-            loaded.encode_image(picture), model.encode_image(picture), atol=1e-6
+            loaded.encode_image(image), model.encode_image(image), atol=1e-6
         )
 
 

@@ -103,7 +103,7 @@ def test_views_are_averaged_with_tta(run_tool, config, data_root, trained, tmp_p
         run_tool("test.py", config, trained / "epoch_2.pth", *flags, "--out", out)
         results[name] = pickle.loads(out.read_bytes())
 
-    # By hand: mean of the probabilities of each picture and of its mirror image.
+    # By hand: mean of the probabilities of each image and of its mirror image.
     plain = "pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]"
     flip = plain.replace("), ", "), dict(type='RandomFlip', prob=1.), ")
     text = Path(config).read_text()
@@ -248,7 +248,7 @@ def test_several_processes_on_cpu_train_and_evaluate_from_any_folder(
     flags = ("--data-root", data_root, "--work-dir", "work dir")
     run("dist_train.sh", config, 2, *flags)
     checkpoint = torch.load(tmp_path / "work dir" / "epoch_2.pth")
-    # 12 pictures in 2 processes, 4 at a time: 2 iterations an epoch
+    # 12 images in 2 processes, 4 at a time: 2 iterations an epoch
     assert checkpoint["meta"]["iter"] == 4
     out = ("--out", "scores.json", "--out-item", "metrics")
     run("dist_test.sh", config, "work dir/epoch_2.pth", 2, *flags, *out)

@@ -12,8 +12,8 @@ from PIL import Image
 from capnet_mm.visualization import (
     THEMES,
     Curves,
+    SheetImage,
     SheetLabel,
-    SheetPicture,
     label_graph,
     per_class_ap,
     prediction_sheet,
@@ -25,18 +25,18 @@ from capnet_mm.visualization.drawing import add_axes, short_name
 MATRICES = np.eye(4) + np.arange(16).reshape(4, 4) / 20, np.eye(4)[::-1]
 CLASS = dict(name="dog", train_count=9, group="tail", average_precision=40.0)
 CURVES = Curves(dict(loss=([1, 2, 3], [3.0, 2.0, 1.0])), {}, {})
-PICTURE = SheetPicture(
+IMAGE = SheetImage(
     np.full((30, 40, 3), 128, np.uint8), [SheetLabel("a", 0.5, "correct")]
 )
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_figures_become_pictures_on_the_themes_ground(theme):
+def test_figures_become_images_on_the_themes_ground(theme):
     figures = [
         per_class_ap([CLASS], theme),
         label_graph(list("abcd"), *MATRICES, theme),
         training_curves(CURVES, theme),
-        prediction_sheet([PICTURE], theme),
+        prediction_sheet([IMAGE], theme),
     ]
     ground = THEMES[theme].background
     for figure in figures:

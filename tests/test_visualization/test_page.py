@@ -10,7 +10,7 @@ from PIL import Image
 from capnet_mm.tables import Strong, Table
 from capnet_mm.visualization import (
     THEMES,
-    Picture,
+    PageFigure,
     Section,
     render_page,
     write_page,
@@ -61,9 +61,9 @@ def decode(address):
 
 
 def test_all_text_reaches_the_reader_as_it_was_written():
-    picture = Picture(png("red"), None, NASTY)
+    figure = PageFigure(png("red"), None, NASTY)
     table = Table((NASTY, "n"), [(NASTY, "1")], NASTY)
-    section = Section(NASTY, f"{NASTY}\n\nsecond", tables=[table], pictures=[picture])
+    section = Section(NASTY, f"{NASTY}\n\nsecond", tables=[table], figures=[figure])
     page = Page(render_page(NASTY, [section], lead=NASTY))
     assert "script" not in [tag for tag, _ in page.tags]
     assert "b" not in [tag for tag, _ in page.tags]
@@ -74,7 +74,7 @@ def test_all_text_reaches_the_reader_as_it_was_written():
 
 
 def test_nothing_is_loaded_from_elsewhere_and_no_script_is_needed():
-    text = render_page("t", [Section("s", pictures=[Picture(png(1), png(2), "c")])])
+    text = render_page("t", [Section("s", figures=[PageFigure(png(1), png(2), "c")])])
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "form"} & {
         t for t, _ in page.tags
@@ -88,12 +88,12 @@ def test_nothing_is_loaded_from_elsewhere_and_no_script_is_needed():
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_pictures_of_both_themes_are_embedded_whole():
-    pictures = [
-        Picture(png("red"), png("blue"), "both"),
-        Picture(png("lime"), None, ""),
+def test_figures_of_both_themes_are_embedded_whole():
+    figures = [
+        PageFigure(png("red"), png("blue"), "both"),
+        PageFigure(png("lime"), None, ""),
     ]
-    page = Page(render_page("t", [Section("s", pictures=pictures)]))
+    page = Page(render_page("t", [Section("s", figures=figures)]))
     colors = [decode(image["src"]).getpixel((5, 5)) for image in page.attributes("img")]
     assert colors == [(255, 0, 0), (0, 255, 0)]
     (dark,) = page.attributes("source")
@@ -102,10 +102,10 @@ def test_pictures_of_both_themes_are_embedded_whole():
     assert page.text_of("figcaption") == ["both"]
 
 
-def test_a_picture_can_be_a_file_and_is_shown_in_its_physical_size(tmp_path):
+def test_a_figure_can_be_a_file_and_is_shown_in_its_physical_size(tmp_path):
     (tmp_path / "a.png").write_bytes(png("red", (300, 150), dpi=(192, 192)))
-    picture = Picture(tmp_path / "a.png", None, "c")
-    page = Page(render_page("t", [Section("s", pictures=[picture])]))
+    figure = PageFigure(tmp_path / "a.png", None, "c")
+    page = Page(render_page("t", [Section("s", figures=[figure])]))
     (image,) = page.attributes("img")
     assert (image["width"], image["height"]) == ("150", "75")  # 96 to the inch
 
@@ -155,9 +155,9 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.html"]
 
 
-def test_a_picture_that_is_no_png_is_refused(tmp_path):
+def test_a_figure_that_is_no_png_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("<svg/>")
     for source in (tmp_path / "a.png", b"<svg/>"):
-        section = Section("s", pictures=[Picture(source, None, "")])
+        section = Section("s", figures=[PageFigure(source, None, "")])
         with pytest.raises(ValueError, match="is no PNG"):
             render_page("t", [section])

@@ -1,4 +1,4 @@
-"""The sheet of pictures: labels, symbols and scores are those given."""
+"""The sheet of images: labels, symbols and scores are those given."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from matplotlib.colors import same_color
 
 from capnet_mm.visualization import (
     THEMES,
+    SheetImage,
     SheetLabel,
-    SheetPicture,
     prediction_sheet,
 )
 from capnet_mm.visualization.sheet_figure import OUTCOME_SYMBOLS
@@ -15,9 +15,9 @@ from capnet_mm.visualization.sheet_figure import OUTCOME_SYMBOLS
 THEME_NAMES = pytest.mark.parametrize("theme", THEMES)
 
 
-def picture(*labels, size=(30, 40)):
-    image = np.full((*size, 3), 128, np.uint8)
-    return SheetPicture(image, [SheetLabel(*label) for label in labels])
+def image(*labels, size=(30, 40)):
+    pixels = np.full((*size, 3), 128, np.uint8)
+    return SheetImage(pixels, [SheetLabel(*label) for label in labels])
 
 
 @THEME_NAMES
@@ -28,7 +28,7 @@ def test_labels_stand_with_symbol_colour_and_score(theme):
         ("cow", 0.04, "missed"),
         ("car", 0.3, "unknown"),
     ]
-    figure = prediction_sheet([picture(*labels)], theme)
+    figure = prediction_sheet([image(*labels)], theme)
     texts = figure.texts
     heights = {text.get_text(): text.get_position()[1] for text in texts}
     for name, score, outcome in labels:
@@ -44,8 +44,8 @@ def test_labels_stand_with_symbol_colour_and_score(theme):
     assert len(set(OUTCOME_SYMBOLS.values())) == 4
 
 
-def test_the_sheet_shows_the_pictures_in_rows_of_four():
-    figure = prediction_sheet([picture(("a", 0.5, "correct"))] * 9)
+def test_the_sheet_shows_the_images_in_rows_of_four():
+    figure = prediction_sheet([image(("a", 0.5, "correct"))] * 9)
     boxes = [axes.get_position() for axes in figure.axes]
     assert len({round(box.y0, 4) for box in boxes}) == 3
     assert len({round(box.x0, 4) for box in boxes}) == 4
@@ -56,11 +56,11 @@ def test_the_sheet_shows_the_pictures_in_rows_of_four():
 
 def test_of_many_labels_the_rest_is_counted():
     labels = [(f"c{i}", 0.5, "missed") for i in range(9)]
-    texts = [text.get_text() for text in prediction_sheet([picture(*labels)]).texts]
+    texts = [text.get_text() for text in prediction_sheet([image(*labels)]).texts]
     assert "c5" in texts and "c6" not in texts
     assert "and 3 more" in texts
 
 
 def test_an_empty_sheet_is_refused():
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         prediction_sheet([])

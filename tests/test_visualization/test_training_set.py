@@ -1,4 +1,4 @@
-"""Pictures of a training set."""
+"""Figures of a training set."""
 
 import numpy as np
 from matplotlib.colors import to_hex

@@ -34,7 +34,7 @@ NOISE = 4.0  # standard deviation in grey levels, as of a sensor
 GRID = 8  # pixels: crops on it exist at every size that a JPEG is decoded at
 
 
-class CroppedPicture(NamedTuple):
+class CroppedImage(NamedTuple):
     """A file and what is cut out of it.
 
     Args:
@@ -51,7 +51,7 @@ class CroppedPicture(NamedTuple):
     flip: bool
 
 
-View = Callable[[CroppedPicture], torch.Tensor]
+View = Callable[[CroppedImage], torch.Tensor]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=int, default=32, help="of the smallest size, fewer of others"
     )
     parser.add_argument("--workers", type=int, default=2, help="of the data loader")
-    parser.add_argument("--seed", type=int, default=0, help="of pictures and crops")
+    parser.add_argument("--seed", type=int, default=0, help="of images and crops")
 
 
 def run(args: argparse.Namespace) -> list[Measurement]:
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> list[Measurement]:
         args (argparse.Namespace): Of :func:`add_arguments`, and ``rounds``.
 
     Returns:
-        list[Measurement]: For every size of picture, one in this process and one
+        list[Measurement]: For every size of image, one in this process and one
         through a data loader.
 
     Raises:
@@ -91,10 +91,10 @@ def run(args: argparse.Namespace) -> list[Measurement]:
     cv2.setNumThreads(0)  # as in MMEngine's: its threads may hang after a fork
     try:
         with tempfile.TemporaryDirectory(prefix="capnet_mm_") as folder:
-            for name, paths in _pictures(args, Path(folder)):
+            for name, paths in _images(args, Path(folder)):
                 rng = np.random.default_rng(args.seed)
-                pictures = [_draw(path, rng) for path in paths]
-                rows += _measure(name, pictures, steps, args)
+                images = [_draw(path, rng) for path in paths]
+                rows += _measure(name, images, steps, args)
     finally:
         torch.set_num_threads(threads)
         cv2.setNumThreads(cv2_threads)
@@ -103,27 +103,27 @@ def run(args: argparse.Namespace) -> list[Measurement]:
 
 def _measure(
     name: str,
-    pictures: Sequence[CroppedPicture],
+    images: Sequence[CroppedImage],
     steps: list[dict],
     args: argparse.Namespace,
 ) -> list[Measurement]:
     ours = mmpretrain_view(steps)
-    scale = tuple(ours(pictures[0]).shape[1:])
+    scale = tuple(ours(images[0]).shape[1:])
     views = {
         "ours": ours,
         "torchvision": partial(torchvision_view, scale=scale),
         "MMPretrain": mmpretrain_view(_plain_steps(scale)),
     }
-    largest, mean = _difference(views["ours"], views["torchvision"], pictures)
+    largest, mean = _difference(views["ours"], views["torchvision"], images)
     note = f"mean difference {mean:.2f} of 255"
-    loops = {key: partial(_load_all, view, pictures) for key, view in views.items()}
-    rows = [_row(f"{name}, one process", loops, len(pictures), args, largest, note)]
+    loops = {key: partial(_load_all, view, images) for key, view in views.items()}
+    rows = [_row(f"{name}, one process", loops, len(images), args, largest, note)]
     if args.workers:
         loaders = {
             key: DataLoader(
-                _Views(view, pictures),
+                _Views(view, images),
                 # Two batches or more for every worker.
-                batch_size=max(1, min(8, len(pictures) // (2 * args.workers))),
+                batch_size=max(1, min(8, len(images) // (2 * args.workers))),
                 num_workers=args.workers,
                 persistent_workers=True,  # they start in the warm-up
                 multiprocessing_context="fork",
@@ -132,7 +132,7 @@ def _measure(
         }
         loops = {key: partial(list, loader) for key, loader in loaders.items()}
         what = f"{name}, {args.workers} workers"
-        rows.append(_row(what, loops, len(pictures), args, largest, note))
+        rows.append(_row(what, loops, len(images), args, largest, note))
     return rows
 
 
@@ -162,13 +162,13 @@ def _row(
 
 
 def mmpretrain_view(steps: Sequence[dict]) -> View:
-    """A pipeline of MMPretrain's kind that takes its crop from the picture.
+    """A pipeline of MMPretrain's kind that takes its crop from the image.
 
     Args:
         steps (Sequence[dict]): Configs of the transforms.
 
     Returns:
-        View: From a picture to (3, height, width), uint8, BGR.
+        View: From an image to (3, height, width), uint8, BGR.
 
     Raises:
         ValueError: None of them is a random resized crop.
@@ -178,55 +178,55 @@ def mmpretrain_view(steps: Sequence[dict]) -> View:
         for flip in (False, True)
     }
 
-    def view(picture: CroppedPicture) -> torch.Tensor:
-        pipeline = pipelines[picture.flip]
-        _crop_of(pipeline).rand_crop_params = partial(_crop_params, picture)
-        return pipeline({"img_path": picture.path, "gt_label": [0]})["inputs"]
+    def view(image: CroppedImage) -> torch.Tensor:
+        pipeline = pipelines[image.flip]
+        _crop_of(pipeline).rand_crop_params = partial(_crop_params, image)
+        return pipeline({"img_path": image.path, "gt_label": [0]})["inputs"]
 
     _crop_of(pipelines[False])
     return view
 
 
-def torchvision_view(picture: CroppedPicture, scale: tuple[int, int]) -> torch.Tensor:
-    """What torchvision's transforms do, with the crop of the picture.
+def torchvision_view(image: CroppedImage, scale: tuple[int, int]) -> torch.Tensor:
+    """What torchvision's transforms do, with the crop of the image.
 
     Args:
-        picture (CroppedPicture): The picture.
+        image (CroppedImage): The image.
         scale (tuple[int, int]): Height and width of the result.
 
     Returns:
         torch.Tensor: (3, height, width), float from 0 to 1, RGB.
     """
-    with open(picture.path, "rb") as file:
+    with open(image.path, "rb") as file:
         img = Image.open(file).convert("RGB")
-    img = F.resized_crop(img, *picture.crop, scale, InterpolationMode.BICUBIC)
-    return F.to_tensor(F.hflip(img) if picture.flip else img)
+    img = F.resized_crop(img, *image.crop, scale, InterpolationMode.BICUBIC)
+    return F.to_tensor(F.hflip(img) if image.flip else img)
 
 
 class _Views(Dataset):
-    def __init__(self, view: View, pictures: Sequence[CroppedPicture]) -> None:
+    def __init__(self, view: View, images: Sequence[CroppedImage]) -> None:
         self.view = view
-        self.pictures = pictures
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return self.view(self.pictures[index])
+        return self.view(self.images[index])
 
 
-def _load_all(view: View, pictures: Sequence[CroppedPicture]) -> None:
-    for picture in pictures:
-        view(picture)
+def _load_all(view: View, images: Sequence[CroppedImage]) -> None:
+    for image in images:
+        view(image)
 
 
 def _difference(
-    ours: View, theirs: View, pictures: Sequence[CroppedPicture]
+    ours: View, theirs: View, images: Sequence[CroppedImage]
 ) -> tuple[float, float]:
     """Largest and mean difference in grey levels."""
     differences = [
-        (ours(picture).flip(0).float() - 255 * theirs(picture)).abs()  # BGR -> RGB
-        for picture in pictures
+        (ours(image).flip(0).float() - 255 * theirs(image)).abs()  # BGR -> RGB
+        for image in images
     ]
     largest = max(each.max().item() for each in differences)
     return round(largest, 3), float(np.mean([each.mean() for each in differences]))
@@ -268,12 +268,12 @@ def _crop_of(pipeline: Compose):
     )
 
 
-def _crop_params(picture: CroppedPicture, img: np.ndarray) -> tuple[int, ...]:
-    reduction = round(picture.width / img.shape[1])  # as LoadImage decoded it
-    return tuple(value // reduction for value in picture.crop)
+def _crop_params(image: CroppedImage, img: np.ndarray) -> tuple[int, ...]:
+    reduction = round(image.width / img.shape[1])  # as LoadImage decoded it
+    return tuple(value // reduction for value in image.crop)
 
 
-def _draw(path: str, rng: np.random.Generator) -> CroppedPicture:
+def _draw(path: str, rng: np.random.Generator) -> CroppedImage:
     """Draw a crop of half the area or more, and whether to flip."""
     with Image.open(path) as image:
         width, height = image.size
@@ -286,11 +286,11 @@ def _draw(path: str, rng: np.random.Generator) -> CroppedPicture:
             top = int(rng.integers((height - crop_height) // GRID + 1)) * GRID
             left = int(rng.integers((width - crop_width) // GRID + 1)) * GRID
             crop = (top, left, crop_height, crop_width)
-            return CroppedPicture(path, width, crop, bool(rng.integers(2)))
+            return CroppedImage(path, width, crop, bool(rng.integers(2)))
 
 
-def _pictures(args: argparse.Namespace, folder: Path):
-    """Names and files of all kinds of pictures."""
+def _images(args: argparse.Namespace, folder: Path):
+    """Names and files of all kinds of images."""
     originals: list[str] = []
     if args.data_root is not None:
         originals = _find_jpegs(Path(args.data_root).expanduser(), args)
@@ -328,7 +328,7 @@ def _find_jpegs(root: Path, args: argparse.Namespace) -> list[str]:
     if not found:
         raise FileNotFoundError(
             f"There is no JPEG in colour in {root}: give --data-root a folder with "
-            "pictures, or leave it out."
+            "images, or leave it out."
         )
     return found
 

@@ -153,7 +153,7 @@ def _mean_step(timings: dict[str, Timing], interval: int) -> float:
 
 
 class _OneLabelEach:
-    """As many images of every class as a long tail has, without pictures."""
+    """Labels of as many images of every class as a long tail has; no pixels."""
 
     def __init__(self, class_counts: tuple[int, ...]) -> None:
         self.labels = [c for c, count in enumerate(class_counts) for _ in range(count)]

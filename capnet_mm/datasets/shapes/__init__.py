@@ -1,4 +1,4 @@
-"""Drawn pictures of coloured, textured shapes, the synthetic data of the demo."""
+"""Drawn images of coloured, textured shapes, the synthetic data of the demo."""
 
 from .drawing import draw_scene, fade
 from .vocabulary import (

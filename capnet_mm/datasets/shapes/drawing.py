@@ -1,4 +1,4 @@
-"""Drawing pictures of a few coloured, textured shapes among clutter."""
+"""Drawing images of a few coloured, textured shapes among clutter."""
 
 import colorsys
 from collections.abc import Sequence
@@ -77,19 +77,19 @@ _OUTLINES = dict(
 def draw_scene(
     kinds: Sequence[Kind], rng: np.random.Generator, size: int = 96
 ) -> np.ndarray:
-    """Draw one picture.
+    """Draw one image.
 
-    Objects differ in size (a quarter to half of the picture, less where there are
+    Objects differ in size (a quarter to half of the image, less where there are
     many), place, turn and shade, and may cover each other in part. Behind them are
     a shaded background and thin lines, before them at times a bar.
 
     Args:
         kinds: What is to be seen, at most about five; later ones lie in front.
         rng: Source of all that is random.
-        size: Edge of the picture in pixels.
+        size: Edge of the image in pixels.
 
     Returns:
-        RGB picture, (size, size, 3), uint8.
+        RGB image, (size, size, 3), uint8.
     """
     edge = size * _OVERSAMPLING
     canvas = Image.fromarray(_background(rng, edge))
@@ -107,21 +107,21 @@ def draw_scene(
     return np.asarray(canvas.reduce(_OVERSAMPLING))
 
 
-def fade(picture: np.ndarray) -> np.ndarray:
-    """Make a picture look like an old, faded photograph: warm, colours mixed.
+def fade(image: np.ndarray) -> np.ndarray:
+    """Make an image look like an old, faded photograph: warm, colours mixed.
 
     Args:
-        picture: RGB, (H, W, 3), uint8.
+        image: RGB, (H, W, 3), uint8.
 
     Returns:
         The same, faded.
     """
-    faded = picture @ _FADING.T + _FADED_BLACK
+    faded = image @ _FADING.T + _FADED_BLACK
     return faded.clip(0, 255).astype(np.uint8)
 
 
 def _background(rng: np.random.Generator, edge: int) -> np.ndarray:
-    """A grey or beige shade that changes over the picture, with grain."""
+    """A grey or beige shade that changes over the image, with grain."""
     corners = rng.uniform(60, 225, 3)
     tint = rng.uniform(-18, 18, 3)
     y, x = np.mgrid[0:1:3j, 0:1:3j]

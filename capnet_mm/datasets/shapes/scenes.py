@@ -1,4 +1,4 @@
-"""What the pictures of ShapesLT show: a long tail with label co-occurrence."""
+"""What the images of ShapesLT show: a long tail with label co-occurrence."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from .vocabulary import CLASS_KINDS, KINDS, Kind
 
-HIGHEST_COUNT = 400  # training pictures of the most frequent class
+HIGHEST_COUNT = 400  # training images of the most frequent class
 LOWEST_COUNT = 3
-TEST_COUNT = 80  # test pictures of every class
+TEST_COUNT = 80  # test images of every class
 
 _NUM_CLASSES = len(CLASS_KINDS)
 _DISTRACTORS = [kind for kind in KINDS if kind not in CLASS_KINDS]
 
 
 class Scene(NamedTuple):
-    """What one picture shows.
+    """What one image shows.
 
     Attributes:
         labels (tuple[int, ...]): Classes, sorted.
@@ -28,12 +28,12 @@ class Scene(NamedTuple):
 
 
 def train_counts() -> np.ndarray:
-    """Training pictures of each class: geometric from 400 down to 3, (24,)."""
+    """Training images of each class: geometric from 400 down to 3, (24,)."""
     return np.geomspace(HIGHEST_COUNT, LOWEST_COUNT, _NUM_CLASSES).round().astype(int)
 
 
 def training_scenes(rng: np.random.Generator) -> list[Scene]:
-    """Scenes with exactly :func:`train_counts` pictures a class.
+    """Scenes with exactly :func:`train_counts` images a class.
 
     Each class has three companions, beside which it is seen more often than chance.
 
@@ -49,7 +49,7 @@ def training_scenes(rng: np.random.Generator) -> list[Scene]:
 
 
 def evaluation_scenes(rng: np.random.Generator) -> list[Scene]:
-    """Scenes with 80 pictures of every class, which come together by chance.
+    """Scenes with 80 images of every class, which come together by chance.
 
     Args:
         rng: Source of all that is random.
@@ -63,7 +63,7 @@ def evaluation_scenes(rng: np.random.Generator) -> list[Scene]:
 def _scenes(
     counts: np.ndarray, rng: np.random.Generator, companions: np.ndarray | None = None
 ) -> list[Scene]:
-    """Deal out labels, one to three a picture, until each class has its count."""
+    """Deal out labels, one to three an image, until each class has its count."""
     left = counts.copy()
     scenes = []
     while left.any():

@@ -29,7 +29,7 @@ class FastRandomResizedCrop(RandomResizedCrop):
     Args:
         scale (int | Sequence[int]): Height and width of the result in pixels; one
             number means a square.
-        crop_ratio_range (Sequence[float]): Share of the picture's area that the crop
+        crop_ratio_range (Sequence[float]): Share of the image's area that the crop
             has, at least and at most. Defaults to (0.08, 1.0).
         aspect_ratio_range (Sequence[float]): The crop's width divided by its height,
             at least and at most. Defaults to (3/4, 4/3).

@@ -36,17 +36,17 @@ class LoadImage(LoadImageFromFile):
     JPEG has no checksum, so altered bytes that decode to something pass.
 
     With ``min_edge`` a JPEG in colour is decoded at 1/2, 1/4 or 1/8 of its size, the
-    smallest at which its short edge has ``min_edge`` pixels or more; smaller pictures
+    smallest at which its short edge has ``min_edge`` pixels or more; smaller images
     and all else are loaded as without it. JPEG stores frequencies of 8 x 8 pixels,
     and the decoder then leaves out the high ones, which saves their transform and
-    most of the memory. A picture that is resized afterwards changes little if
+    most of the memory. An image that is resized afterwards changes little if
     ``min_edge`` leaves the resizing a factor of 2: by 0.6 to 1.2 of 255 grey levels
     on average, measured on photographs. For a random crop the factor is smaller: one
     of a share s of the area, with sides of 3:4 to 4:3, has sides of at least
     ``sqrt(0.75 s)`` of the short edge, so that 448 and s = 0.5 leave 274 pixels.
 
     Pixels that are there already, as ``img`` without ``img_path``, are passed on:
-    MMPretrain's inferencers load pictures themselves and leave out only a transform
+    MMPretrain's inferencers load images themselves and leave out only a transform
     that is named ``LoadImageFromFile``.
 
     **Required Keys:**
@@ -67,7 +67,7 @@ class LoadImage(LoadImageFromFile):
             'unchanged'. Defaults to 'color'.
         backend_args (dict, optional): Of the file backend. Defaults to None.
         min_edge (int, optional): Pixels that the short edge keeps, if it has as many.
-            Defaults to None: every picture at its full size.
+            Defaults to None: every image at its full size.
 
     Raises:
         CorruptImageError: The file cannot be decoded; the message names it. It is a
@@ -85,7 +85,7 @@ class LoadImage(LoadImageFromFile):
         if min_edge is not None and min_edge < 1:
             raise ValueError(
                 f"min_edge={min_edge!r}: expected a positive number of pixels, or None "
-                "for pictures at full size."
+                "for images at full size."
             )
         if color_type not in _COLOR_TYPES:
             raise ValueError(
@@ -145,7 +145,7 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def _decode(self, content: bytes) -> tuple[np.ndarray, tuple[int, int]]:
-        """Pixels, and height and width of the whole picture."""
+        """Pixels, and height and width of the whole image."""
         with Image.open(io.BytesIO(content)) as image:
             if image.mode == "RGB" and self.color_type.startswith("color"):
                 return self._decode_color(image)
@@ -183,7 +183,7 @@ def _is_complete(content: bytes) -> bool:
     """Whether a JPEG has its end marker; True for whatever is no JPEG."""
     if not content.startswith(b"\xff\xd8"):
         return True
-    # From segment to segment (marker, length, data) to the first scan of the picture
+    # From segment to segment (marker, length, data) to the first scan of the image
     # itself: a thumbnail inside a segment has an end marker of its own.
     position = 2
     while content[position : position + 1] == b"\xff":

@@ -33,7 +33,7 @@ def resize(
         np.ndarray: (height, width) or (height, width, channels), of the same type;
         memory may be laid out channel by channel.
     """
-    # A picture that was flipped has a negative stride, which PyTorch refuses.
+    # An image that was flipped has a negative stride, which PyTorch refuses.
     pixels = torch.from_numpy(np.ascontiguousarray(img))
     pixels = pixels.view(*img.shape[:2], -1).permute(2, 0, 1)  # HWC -> CHW
     resized = interpolate(pixels[None], size, mode=interpolation, antialias=True)[0]

@@ -49,11 +49,7 @@ class ConsoleHook(Hook):
         self._last_iter = 0
 
     def before_train(self, runner) -> None:
-        """Say what is trained, on what.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Say what is trained, on what."""
         self._last_iter = runner.iter
         loaders = {"to train": runner.train_dataloader}
         if runner.val_loop is not None:
@@ -61,56 +57,30 @@ class ConsoleHook(Hook):
         _say_start(runner, "Training", loaders)
 
     def before_test(self, runner) -> None:
-        """Say what is tested, on what.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Say what is tested, on what."""
         _say_start(runner, "Testing", {"to test": runner.test_dataloader})
 
     def before_train_epoch(self, runner) -> None:
-        """Say how the last epoch went, if no validation has followed it.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Say how the last epoch went, if no validation has followed it."""
         self._say_progress(runner, {})
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Say how training went since the last line, and the scores.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict, optional): The scores.
-        """
+        """Say how training went since the last line, and the scores."""
         self._say_progress(runner, metrics or {})
 
     def after_train(self, runner) -> None:
-        """Say how the classes fared in the last validation, and where the report is.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Say how the classes fared in the last validation, and where the report is."""
         self._say_progress(runner, {})
         if runner.val_loop is not None:
             _say_classes(runner.val_evaluator)
         _say_report(runner)
 
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Say the scores.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict, optional): The scores.
-        """
+        """Say the scores."""
         _say("  ".join(["test", *_scores(metrics or {})]))
 
     def after_test(self, runner) -> None:
-        """Say how the classes fared, and where the report is.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Say how the classes fared, and where the report is."""
         _say_classes(runner.test_evaluator)
         _say_report(runner)
 

@@ -59,11 +59,7 @@ class EpochSeedHook(Hook):
     priority = "VERY_LOW"
 
     def before_train(self, runner) -> None:
-        """Say what would make a resumed run differ.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Say what would make a resumed run differ."""
         loader = runner.train_dataloader
         # Made before the checkpoint was read, the sampler may have another seed.
         sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
@@ -94,11 +90,7 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner) -> None:
-        """Seed this epoch.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Seed this epoch."""
         sequence = np.random.SeedSequence((runner.seed, runner.epoch, get_rank()))
         seed = int(sequence.generate_state(1)[0])  # 32 bits, as numpy takes
         random.seed(seed)

@@ -34,14 +34,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Check the losses of this iteration.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch in the loop.
-            data_batch (Any): Not used.
-            outputs (dict, optional): Names and values of the losses.
-        """
+        """Check the losses of this iteration."""
         losses = {
             name: torch.as_tensor(value).detach().item()
             for name, value in (outputs or {}).items()
@@ -58,11 +51,7 @@ class FiniteLossHook(Hook):
             )
 
     def after_train_epoch(self, runner) -> None:
-        """Check the weights, which are saved next.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Check the weights, which are saved next."""
         spoiled = [
             name
             for name, parameter in unwrap_model(runner.model).named_parameters()

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# Seconds between two pictures of the bar.
+# Seconds between two drawings of the bar.
 _REFRESH_INTERVAL = 0.1
 
 
@@ -44,11 +44,7 @@ class ProgressBarHook(Hook):
         self._last_refresh = 0.0
 
     def before_train(self, runner) -> None:
-        """Show the bar of the training.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Show the bar of the training."""
         if self._start(runner):
             self._train_task = self._progress.add_task(
                 "training", total=runner.max_iters, completed=runner.iter, loss=""
@@ -57,14 +53,7 @@ class ProgressBarHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Move the bar on.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Not used.
-            data_batch (Any): Not used.
-            outputs (dict, optional): Not used.
-        """
+        """Move the bar on."""
         if self._progress is None:
             return
         self._progress.update(self._train_task, completed=runner.iter + 1)
@@ -78,67 +67,31 @@ class ProgressBarHook(Hook):
         self._progress.update(self._train_task, refresh=True, **fields)
 
     def after_train(self, runner) -> None:
-        """Take the bar away.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Take the bar away."""
         self._stop()
 
     def before_val_epoch(self, runner) -> None:
-        """Show the bar of the validation.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Show the bar of the validation."""
         self._begin_evaluation(runner, "validation", len(runner.val_dataloader))
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Move the bar on.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            data_batch (Any): Not used.
-            outputs (Any): Not used.
-        """
+        """Move the bar on."""
         self._evaluated(batch_idx + 1)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Take the bar of the validation away.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict, optional): Not used.
-        """
+        """Take the bar of the validation away."""
         self._end_evaluation()
 
     def before_test_epoch(self, runner) -> None:
-        """Show the bar of the test.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Show the bar of the test."""
         self._begin_evaluation(runner, "test", len(runner.test_dataloader))
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Move the bar on.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch.
-            data_batch (Any): Not used.
-            outputs (Any): Not used.
-        """
+        """Move the bar on."""
         self._evaluated(batch_idx + 1)
 
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Take the bar of the test away.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict, optional): Not used.
-        """
+        """Take the bar of the test away."""
         self._end_evaluation()
 
     def _begin_evaluation(self, runner, name: str, num_batches: int) -> None:

@@ -1,4 +1,4 @@
-"""Writes a report with pictures at the end of training and of testing."""
+"""Writes a report with figures at the end of training and of testing."""
 
 import io
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ from capnet_mm.visualization.report import (
 
 from ..unwrap import unwrap_distributed, unwrap_model
 
-# Longer side of a picture in the report, in pixels.
-_PICTURE_SIZE = 320
+# Longer side of an image in the report, in pixels.
+_IMAGE_SIZE = 320
 
 
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """Leaves a report in ``<work_dir>/report``: pictures, a page, the numbers.
+    """Leaves a report in ``<work_dir>/report``: figures, a page, the numbers.
 
     After training it is about the last validation, after testing about the test:
 
@@ -51,17 +51,17 @@ class ReportHook(Hook):
     ``label_graph.png``     of a :class:`~capnet_mm.models.CorrelationPromptHead`
                             with a graph, before and after its construction
     ``training_curves.png`` of all runs of the training in this work dir
-    ``predictions.png``     some pictures with true and predicted labels
+    ``predictions.png``     some images with true and predicted labels
     ======================= =====================================================
 
-    Every picture lies there in the light theme and, as ``…_dark.png``, in the dark one.
+    Every figure lies there in the light theme and, as ``…_dark.png``, in the dark one.
     What a model or data set does not have is left out. A training without validation
     leaves its curves and the graph; one that was complete already leaves the report
     as it is. A report that fails is logged as an error, and the run ends as without
     it: all else is saved by then.
 
     Args:
-        num_pictures (int): How many pictures to show, evenly spread over the set.
+        num_images (int): How many images to show, evenly spread over the set.
             Defaults to 16.
 
     Attributes:
@@ -69,7 +69,7 @@ class ReportHook(Hook):
             and in processes other than the main one.
 
     Raises:
-        ValueError: ``num_pictures`` is negative.
+        ValueError: ``num_images`` is negative.
 
     Examples:
         >>> custom_hooks = [dict(type='ReportHook')]
@@ -78,10 +78,10 @@ class ReportHook(Hook):
     # After everything else, checkpoints above all.
     priority = "LOWEST"
 
-    def __init__(self, num_pictures: int = 16) -> None:
-        if num_pictures < 0:
-            raise ValueError(f"num_pictures={num_pictures}: expected 0 or more.")
-        self.num_pictures = num_pictures
+    def __init__(self, num_images: int = 16) -> None:
+        if num_images < 0:
+            raise ValueError(f"num_images={num_images}: expected 0 or more.")
+        self.num_images = num_images
         self._start_iter = 0
         self._checkpoint_epoch: int | None = None
         self._wanted: set[int] = set()
@@ -91,67 +91,31 @@ class ReportHook(Hook):
         self.report_file: Path | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note how long the model was trained.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What was read.
-        """
+        """Note how long the model was trained."""
         self._checkpoint_epoch = checkpoint.get("meta", {}).get("epoch")
 
     def before_train(self, runner) -> None:
-        """Note where training starts.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Note where training starts."""
         self._start_iter = runner.iter
 
     def before_val_epoch(self, runner) -> None:
-        """Choose the pictures.
-
-        Args:
-            runner (Runner): The runner.
-        """
-        self._choose_pictures(runner.val_dataloader)
+        """Choose the images."""
+        self._choose_images(runner.val_dataloader)
 
     def before_test_epoch(self, runner) -> None:
-        """Choose the pictures.
-
-        Args:
-            runner (Runner): The runner.
-        """
-        self._choose_pictures(runner.test_dataloader)
+        """Choose the images."""
+        self._choose_images(runner.test_dataloader)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep what the model says of the chosen pictures.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Not used.
-            data_batch (dict): As it came from the data loader.
-            outputs (Sequence[DataSample]): The predictions.
-        """
+        """Keep what the model says of the chosen images."""
         self._collect(runner, data_batch, outputs)
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep what the model says of the chosen pictures.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Not used.
-            data_batch (dict): As it came from the data loader.
-            outputs (Sequence[DataSample]): The predictions.
-        """
+        """Keep what the model says of the chosen images."""
         self._collect(runner, data_batch, outputs)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Keep the results, until training ends or there are newer ones.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict): Results of the metrics.
-        """
+        """Keep the results, until training ends or there are newer ones."""
         is_by_epoch = isinstance(runner._train_loop, EpochBasedTrainLoop)
         self._keep_results(
             phase="val",
@@ -162,12 +126,7 @@ class ReportHook(Hook):
         )
 
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Keep the results.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict): Results of the metrics.
-        """
+        """Keep the results."""
         self._keep_results(
             phase="test",
             epoch=self._checkpoint_epoch,
@@ -177,25 +136,17 @@ class ReportHook(Hook):
         )
 
     def after_train(self, runner) -> None:
-        """Write the report of the last validation.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Write the report of the last validation."""
         if runner.iter > self._start_iter:
             self._write(runner)
 
     def after_test(self, runner) -> None:
-        """Write the report of the test.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Write the report of the test."""
         self._write(runner)
 
-    def _choose_pictures(self, loader) -> None:
+    def _choose_images(self, loader) -> None:
         num_images = len(loader.dataset)
-        number = min(self.num_pictures, num_images)
+        number = min(self.num_images, num_images)
         # The middles of as many equal parts.
         self._wanted = {(2 * i + 1) * num_images // (2 * number) for i in range(number)}
         self._num_seen = 0
@@ -207,7 +158,7 @@ class ReportHook(Hook):
             # MMEngine's samplers deal the images out to the processes in turn.
             index = (self._num_seen + place) * num_processes + rank
             if index in self._wanted and _is_prediction(output):
-                inputs = _input_picture(runner.model, data_batch, place)
+                inputs = _input_image(runner.model, data_batch, place)
                 self._samples.append(_as_sample(index, output, inputs))
         self._num_seen += len(outputs)
 
@@ -269,7 +220,7 @@ class ReportHook(Hook):
             tta=isinstance(unwrap_distributed(runner.model), BaseTTAModel),
             names=names or (),
             predictions=[
-                Prediction(_load_picture(s), s["scores"], s["targets"]) for s in samples
+                Prediction(_load_image(s), s["scores"], s["targets"]) for s in samples
             ],
             curves=read_curves(runner.work_dir),
             graph=_find_graph(unwrap_model(runner.model), counts),
@@ -300,39 +251,39 @@ def _as_sample(index: int, output: BaseDataElement, inputs: np.ndarray | None) -
     )
 
 
-def _input_picture(model: nn.Module, data_batch, place: int) -> np.ndarray | None:
-    """The model's input as a picture, (H, W, 3) uint8, for want of the file."""
+def _input_image(model: nn.Module, data_batch, place: int) -> np.ndarray | None:
+    """The model's input as an image, (H, W, 3) uint8, for want of the file."""
     inputs = data_batch.get("inputs") if isinstance(data_batch, dict) else None
     if inputs is not None and isinstance(unwrap_distributed(model), BaseTTAModel):
         inputs = inputs[0]  # the first view
     if inputs is None or not isinstance(inputs[place], Tensor):
         return None
-    picture = inputs[place].detach().float().cpu()
-    if picture.ndim != 3 or picture.shape[0] not in (1, 3):
+    image = inputs[place].detach().float().cpu()
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
         return None
     if inputs[place].dtype != torch.uint8:  # normalised by the pipeline already
-        low, high = picture.min(), picture.max()
-        picture = 255 * (picture - low) / (high - low).clamp(min=1e-12)
+        low, high = image.min(), image.max()
+        image = 255 * (image - low) / (high - low).clamp(min=1e-12)
     preprocessor = getattr(unwrap_model(model), "data_preprocessor", None)
     if getattr(preprocessor, "to_rgb", False):
-        picture = picture.flip(0)  # BGR -> RGB
-    return picture.expand(3, -1, -1).permute(1, 2, 0).byte().numpy()
+        image = image.flip(0)  # BGR -> RGB
+    return image.expand(3, -1, -1).permute(1, 2, 0).byte().numpy()
 
 
-def _load_picture(sample: dict) -> np.ndarray:
-    """The picture as it is on disk, scaled down; else what the model has seen."""
-    image = None if sample["img_path"] is None else _read_picture(sample["img_path"])
+def _load_image(sample: dict) -> np.ndarray:
+    """The image as it is on disk, scaled down; else what the model has seen."""
+    image = None if sample["img_path"] is None else _read_image(sample["img_path"])
     if image is None:
         inputs = sample["inputs"]
         image = Image.new("RGB", (8, 8)) if inputs is None else Image.fromarray(inputs)
-    image.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
+    image.thumbnail((_IMAGE_SIZE, _IMAGE_SIZE))
     return np.asarray(image)
 
 
-def _read_picture(path: str) -> Image.Image | None:
+def _read_image(path: str) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(get(path))) as file:
-            file.draft("RGB", (_PICTURE_SIZE, _PICTURE_SIZE))  # JPEG: decodes less
+            file.draft("RGB", (_IMAGE_SIZE, _IMAGE_SIZE))  # JPEG: decodes less
             return ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, ValueError):  # gone since, or of a kind that Pillow cannot read
         return None
@@ -341,7 +292,7 @@ def _read_picture(path: str) -> Image.Image | None:
 def _find_graph(
     model: nn.Module, train_counts: Sequence[int | None] | None
 ) -> GraphExcerpt | None:
-    """The graph between the classes that a picture of it has names for."""
+    """The graph between the classes that a figure of it has names for."""
     for head in model.modules():
         if not isinstance(head, CorrelationPromptHead):
             continue

@@ -30,19 +30,11 @@ class SkippedImagesHook(Hook):
         self._reported: list[str] = []
 
     def after_train_epoch(self, runner) -> None:
-        """Report what this epoch has left out.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Report what this epoch has left out."""
         self._report(runner)
 
     def after_train(self, runner) -> None:
-        """Report what has not been reported.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Report what has not been reported."""
         self._report(runner)
 
     def _report(self, runner) -> None:

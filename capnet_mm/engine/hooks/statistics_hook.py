@@ -74,11 +74,7 @@ class CAPNETStatisticsHook(Hook):
         self._text_branch: tuple[Tensor, Tensor] | None = None
 
     def before_train(self, runner) -> None:
-        """Find the head, and ask the optimizer to show its gradients.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Find the head, and ask the optimizer to show its gradients."""
         model = unwrap_model(runner.model)
         self._head = _find_head(model)
         if self._head is None:
@@ -101,13 +97,7 @@ class CAPNETStatisticsHook(Hook):
             optimizer.register_step_pre_hook(self._read_gradients)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Decide whether the gradients of this iteration are wanted.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch in the loop.
-            data_batch (Any): Not used.
-        """
+        """Decide whether the gradients of this iteration are wanted."""
         # Stays until there is a step: with accumulation not every iteration has one.
         if self.every_n_train_iters(runner, self.interval):
             self._gradients_due = True
@@ -115,14 +105,7 @@ class CAPNETStatisticsHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Write the numbers.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Index of the batch in the loop.
-            data_batch (Any): Not used.
-            outputs (dict, optional): Not used.
-        """
+        """Write the numbers."""
         if self._head is None:
             return
         scalars = {f"grad_norm_{part}": x for part, x in self._gradient_norms.items()}

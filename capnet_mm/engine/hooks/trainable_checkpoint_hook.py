@@ -39,12 +39,7 @@ class TrainableCheckpointHook(Hook):
     priority = "LOW"
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Leave frozen weights out.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What will be written; changed in place.
-        """
+        """Leave frozen weights out."""
         for name, module in unwrap_model(runner.model).named_modules():
             if not isinstance(module, LoadsFrozenWeights):
                 continue

@@ -33,11 +33,7 @@ class UntrainedParametersHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        """Have each optimizer show its parameters at its first step.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Have each optimizer show its parameters at its first step."""
         self._names = {
             id(parameter): name
             for name, parameter in unwrap_model(runner.model).named_parameters()
@@ -58,23 +54,12 @@ class UntrainedParametersHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Warn when every optimizer has taken a step.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Not used.
-            data_batch (Any): Not used.
-            outputs (dict, optional): Not used.
-        """
+        """Warn when every optimizer has taken a step."""
         if self._handles and not self._waiting:
             self._finish()
 
     def after_train(self, runner) -> None:
-        """Warn at the latest now, also if an optimizer has not taken any step.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Warn at the latest now, also if an optimizer has not taken any step."""
         if self._handles:
             self._finish()
 
