@@ -7,14 +7,20 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset, RepeatDataset, pseudo_collate
 from mmengine.registry import init_default_scope
+from mmpretrain.datasets import VOC
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import DATASETS
 from PIL import Image
+from torch.utils.data import ConcatDataset as TorchConcatDataset
 from torch.utils.data import Subset
 
 from capnet_mm.datasets import ConcatDataset, ImageListDataset
 from capnet_mm.datasets.class_order import class_positions, reorder_classes
-from capnet_mm.datasets.wrappers import class_statistics
+from capnet_mm.datasets.wrappers import (
+    class_statistics,
+    share_scores,
+    stated_names,
+)
 from capnet_mm.models.heads.partial_labels import multi_label_targets
 
 init_default_scope("mmpretrain")
@@ -180,3 +186,63 @@ def test_mmpretrains_own_data_sets_are_renumbered_too(root):
 
 def test_positions_are_by_name():
     assert class_positions("bca", "abc", "one", "another") == [1, 2, 0]
+
+
+def test_difficult_labels_of_mmpretrains_voc_follow(tmp_path):
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/test.txt").write_text("1\n")
+    (tmp_path / "Annotations").mkdir()
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>{difficult}</difficult></object>"
+        for name, difficult in (("cat", 0), ("dog", 1))
+    )
+    (tmp_path / "Annotations/1.xml").write_text(f"<annotation>{objects}</annotation>")
+    dataset = VOC(str(tmp_path), split="test", test_mode=True)
+    wanted = sorted(dataset.CLASSES, reverse=True)
+    assert reorder_classes(dataset, wanted, "the data set", "the model")
+    image = dataset.get_data_info(0)
+    assert [wanted[label] for label in image["gt_label"]] == ["cat"]
+    assert [wanted[label] for label in image["gt_label_difficult"]] == ["dog"]
+
+
+def test_images_without_annotation_have_no_labels_to_renumber():
+    class Unlabelled(BaseDataset):
+        METAINFO = dict(classes=CLASSES)
+
+        def load_data_list(self):
+            return [dict(img_path="0.png", gt_label=None)]
+
+    dataset = Unlabelled(ann_file="")
+    assert reorder_classes(dataset, OTHER_ORDER, "the data set", "the model")
+    assert dataset.get_data_info(0)["gt_label"] is None
+
+
+def test_a_wrapper_around_a_data_set_that_is_renumbered_already_follows(root):
+    dataset = DATASETS.build(part(root))
+    repeated = RepeatDataset(dataset, 2)
+    reorder_classes(dataset, OTHER_ORDER, "the data set", "the model")
+    reorder_classes(repeated, OTHER_ORDER, "the data set", "the model")
+    assert repeated.metainfo["classes"] == tuple(OTHER_ORDER)
+    assert repeated.metainfo["class_counts"] == (1, 2, 1)
+
+
+def test_repeated_names_in_another_order_are_refused():
+    with pytest.raises(ValueError, match=r"one repeats the class names \['a'\]"):
+        class_positions("aab", "aba", "one", "another")
+
+
+def test_names_are_found_in_wrappers_without_metainfo(root):
+    first, second = (DATASETS.build(part(root, classes=CLASSES)) for _ in range(2))
+    names = dict(classes=tuple(CLASSES), prompt_names=tuple(CLASSES))
+    for dataset in (first, Subset(first, [1]), TorchConcatDataset([first, second])):
+        assert stated_names(dataset) == names
+
+
+def test_a_data_set_without_scores_beside_unknown_labels_is_refused(root):
+    class Plain(BaseDataset):
+        def load_data_list(self):
+            return [dict(img_path="0.png", gt_label=[0])]
+
+    unknown = DATASETS.build(part(root, "second.json"))
+    with pytest.raises(ValueError, match="Plain stands beside a list with unknown"):
+        share_scores(TorchConcatDataset([Plain(ann_file=""), unknown]))
