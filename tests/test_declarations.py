@@ -57,7 +57,8 @@ def imported(folder, into_functions=True):
                 modules = [node.module]
             for module in modules:
                 top = module.split(".")[0]
-                if top in OWN or top in sys.stdlib_module_names:
+                own = top in OWN or (REPOSITORY / "tests" / top).is_dir()
+                if own or top in sys.stdlib_module_names:
                     continue
                 for name in providers.get(top, [f"unknown provider of {top}"]):
                     found.setdefault(canonicalize_name(name), set()).add(path.name)

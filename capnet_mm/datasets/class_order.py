@@ -1,5 +1,6 @@
 """One order of the classes for all data sets of a run."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,8 @@ from mmengine.dataset import BaseDataset
 
 # Fields of a data set's metainfo that have one entry for each class.
 _PER_CLASS = ("classes", "prompt_names", "class_counts")
+# Fields of an image that hold labels; the third is of MMPretrain's VOC.
+_LABELS = ("gt_label", "gt_unknown", "gt_label_difficult")
 
 
 def class_positions(
@@ -24,8 +27,15 @@ def class_positions(
         list[int]: For each of ``names`` its index in ``wanted``.
 
     Raises:
-        ValueError: The names are not the same; with both lists.
+        ValueError: The names are not the same, with both lists; or one is repeated.
     """
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if repeated:
+        raise ValueError(
+            f"{who} repeats the class names {repeated}, and has the classes in another "
+            f"order than {of}: by name it cannot be said which is which. Give each "
+            "class a name of its own."
+        )
     if sorted(names) != sorted(wanted):
         only = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
         raise ValueError(
@@ -60,7 +70,7 @@ def reorder_classes(dataset, wanted: Sequence[str], who: str, of: str) -> bool:
     inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     if inner != [None]:
         changed = [reorder_classes(part, wanted, who, of) for part in inner]
-        if any(changed) and hasattr(dataset, "_metainfo"):
+        if "classes" in getattr(dataset, "_metainfo", {}):
             _reorder_metainfo(dataset._metainfo, wanted)
         return any(changed)
     names = (getattr(dataset, "metainfo", None) or {}).get("classes")
@@ -86,8 +96,8 @@ def _renumber(dataset: BaseDataset, new_label: Sequence[int]) -> None:
     entries = [BaseDataset.get_data_info(dataset, i) for i in range(len(dataset))]
     for entry in entries:
         entry.pop("sample_idx", None)
-        for field in ("gt_label", "gt_unknown"):
-            if field in entry:
+        for field in _LABELS:
+            if entry.get(field) is not None:
                 entry[field] = _renumbered(entry[field], new_label)
         if "gt_score" in entry:
             entry["gt_score"] = np.asarray(entry["gt_score"])[old_label]

@@ -8,7 +8,7 @@ from mmpretrain.registry import DATASETS
 from capnet_mm.evaluation.frequency_groups import frequency_groups
 
 from .class_order import reorder_classes
-from .wrappers import class_statistics, unwrap_datasets
+from .wrappers import class_statistics, share_scores, unwrap_datasets
 
 _COUNTED = ("class_counts", "num_images", "groups")
 
@@ -58,15 +58,12 @@ class ConcatDataset(MMEngineConcatDataset):
             if classes is not None:
                 who = f"part {index} of ConcatDataset"
                 reorder_classes(part, classes, who, "part 0")
-        leaves = unwrap_datasets(self)
-        if any(getattr(leaf, "gives_scores", False) for leaf in leaves):
-            for leaf in leaves:
-                leaf.gives_scores = True
+        share_scores(self)
         for key in _COUNTED:
             self._metainfo.pop(key, None)
         if all("class_counts" in part.metainfo for part in self.datasets):
             counts, num_images = class_statistics(self, "ConcatDataset")
-            first = leaves[0]
+            first = unwrap_datasets(self)[0]
             groups = frequency_groups(
                 counts,
                 getattr(first, "head_threshold", 100),

@@ -68,7 +68,7 @@ def read_image_list(
     if is_json(path):
         content = _load_json(path)
         entries = _json_entries(path, content["data_list"])
-        names = _stated_classes(content["metainfo"]) or names
+        names = _stated_classes(path, content["metainfo"]) or names
     else:
         entries = _text_entries(path)
     renumber = _renumbering(path, names, classes)
@@ -191,10 +191,10 @@ def read_json_classes(path: str) -> tuple[list[str], list[str] | None]:
         ``categories`` by id; and ``prompt_names`` if there.
 
     Raises:
-        ValueError: The metainfo has no names of classes.
+        ValueError: The metainfo has no names of classes, or ids other than 0 to C-1.
     """
     metainfo = _load_json(path)["metainfo"]
-    names = _stated_classes(metainfo)
+    names = _stated_classes(path, metainfo)
     if names is None:
         raise ValueError(
             f"{path} names no classes: expected metainfo.classes, a list of names "
@@ -203,10 +203,16 @@ def read_json_classes(path: str) -> tuple[list[str], list[str] | None]:
     return names, metainfo.get("prompt_names")
 
 
-def _stated_classes(metainfo: dict) -> list[str] | None:
+def _stated_classes(path: str, metainfo: dict) -> list[str] | None:
     """The names that a JSON list's labels are numbers of, if it says so."""
     if "categories" in metainfo and "classes" not in metainfo:
         categories = sorted(metainfo["categories"], key=lambda entry: entry["id"])
+        ids = [entry["id"] for entry in categories]
+        if ids != list(range(len(ids))):
+            raise ValueError(
+                f"{path}: the ids of metainfo.categories are {ids}; they must go from "
+                f"0 to {len(ids) - 1}, each once, since labels are these ids."
+            )
         return [entry["category_name"] for entry in categories]
     return metainfo.get("classes")
 

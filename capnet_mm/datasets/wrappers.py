@@ -21,6 +21,51 @@ def unwrap_datasets(dataset) -> list:
     return [dataset]
 
 
+def stated_names(dataset) -> dict:
+    """What a data set states of its classes' names, in a wrapper without metainfo too.
+
+    Args:
+        dataset (Dataset): A data set, maybe in MMEngine's or PyTorch's wrappers.
+
+    Returns:
+        dict: ``classes`` and ``prompt_names`` of the metainfo, of the first innermost
+        data set where a wrapper has none; empty where nothing is stated.
+    """
+    metainfo = getattr(dataset, "metainfo", None)
+    if metainfo is None:
+        metainfo = getattr(unwrap_datasets(dataset)[0], "metainfo", None) or {}
+    return {k: metainfo[k] for k in ("classes", "prompt_names") if k in metainfo}
+
+
+def share_scores(dataset) -> bool:
+    """Have all images carry ``gt_score`` where those of one part do.
+
+    MMPretrain's preprocessor goes by the first image of a batch: of images with and
+    without scores it would fail or, by the shuffle, take what is unknown for negative.
+
+    Args:
+        dataset (Dataset): A data set, wrapped, concatenated or neither.
+
+    Returns:
+        bool: Whether they carry scores, since one list has unknown labels.
+
+    Raises:
+        ValueError: A data set beside a list with unknown labels cannot give scores.
+    """
+    leaves = unwrap_datasets(dataset)
+    if not any(getattr(leaf, "gives_scores", False) for leaf in leaves):
+        return False
+    for leaf in leaves:
+        if not hasattr(leaf, "gives_scores"):
+            raise ValueError(
+                f"{type(leaf).__name__} stands beside a list with unknown labels (?k), "
+                "whose images carry gt_score, and cannot give scores itself: use "
+                "ImageListDataset for all parts."
+            )
+        leaf.gives_scores = True
+    return True
+
+
 def image_labels(dataset, needed_by: str) -> list[Sequence[int]]:
     """Labels of every image that a data set yields.
 

@@ -49,7 +49,10 @@ class StatesIdentity:
         saved = state_dict.get(prefix + _KEY)
         if saved is not None:
             missing = {key for key in _tensors(self) if prefix + key not in state_dict}
-            self.check_identity(json.loads(bytes(saved.tolist()).decode()), missing)
+            # Whoever converts all tensors to half precision converts the bytes too;
+            # up to 256 no whole number is lost.
+            text = bytes(saved.to(torch.uint8).tolist()).decode()
+            self.check_identity(json.loads(text), missing)
         super()._load_from_state_dict(state_dict, prefix, *args)
         if saved is None and prefix + _KEY in missing_keys:
             missing_keys.remove(prefix + _KEY)

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from mmengine.dataset import RepeatDataset
+from mmengine.dataset import BaseDataset, RepeatDataset
 from mmengine.registry import init_default_scope
+from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from capnet_mm.datasets import ImageListDataset
@@ -69,3 +70,47 @@ def test_mmpretrains_own_data_sets_are_renumbered_too(two_lists):
 
 def test_positions_are_by_name():
     assert class_positions("bca", "abc", "one", "another") == [1, 2, 0]
+
+
+def test_difficult_labels_of_mmpretrains_voc_follow(tmp_path):
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/test.txt").write_text("1\n")
+    (tmp_path / "Annotations").mkdir()
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>{difficult}</difficult></object>"
+        for name, difficult in (("cat", 0), ("dog", 1))
+    )
+    (tmp_path / "Annotations/1.xml").write_text(f"<annotation>{objects}</annotation>")
+    dataset = VOC(str(tmp_path), split="test", test_mode=True)
+    wanted = sorted(dataset.CLASSES, reverse=True)
+    assert reorder_classes(dataset, wanted, "the data set", "the model")
+    image = dataset.get_data_info(0)
+    assert [wanted[label] for label in image["gt_label"]] == ["cat"]
+    assert [wanted[label] for label in image["gt_label_difficult"]] == ["dog"]
+
+
+def test_images_without_annotation_have_no_labels_to_renumber():
+    class Unlabelled(BaseDataset):
+        METAINFO = dict(classes=CLASSES)
+
+        def load_data_list(self):
+            return [dict(img_path="0.png", gt_label=None)]
+
+    dataset = Unlabelled(ann_file="")
+    assert reorder_classes(dataset, OTHER_ORDER, "the data set", "the model")
+    assert dataset.get_data_info(0)["gt_label"] is None
+
+
+def test_a_wrapper_around_a_data_set_that_is_renumbered_already_follows(two_lists):
+    options = dict(data_root=str(two_lists), classes=CLASSES)
+    dataset = ImageListDataset("first.txt", **options)
+    repeated = RepeatDataset(dataset, 2)
+    reorder_classes(dataset, OTHER_ORDER, "the data set", "the model")
+    reorder_classes(repeated, OTHER_ORDER, "the data set", "the model")
+    assert repeated.metainfo["classes"] == tuple(OTHER_ORDER)
+    assert repeated.metainfo["class_counts"] == (1, 2, 1)
+
+
+def test_repeated_names_in_another_order_are_refused():
+    with pytest.raises(ValueError, match=r"one repeats the class names \['a'\]"):
+        class_positions("aab", "aba", "one", "another")

@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -120,6 +121,14 @@ def test_json_classes_are_known_before_the_list_is_loaded(root):
     dataset = ImageListDataset("list.json", data_root=str(root), lazy_init=True)
     assert dataset.metainfo["classes"] == ("cat", "sofa")
     assert dataset.metainfo["prompt_names"] == ("cat", "sofa")
+
+
+@pytest.mark.parametrize("ids", [[1, 2], [0, 0], [0, 2]])
+def test_categories_with_ids_that_are_no_labels_are_refused(root, ids):
+    categories = [dict(id=i, category_name=n) for i, n in zip(ids, "ab", strict=True)]
+    write_json(root / "list.json", [], categories=categories)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(ids))}; they must go from"):
+        ImageListDataset("list.json", data_root=str(root), lazy_init=True)
 
 
 def test_gt_labels_of_an_unlabelled_image_pass_through_mmpretrain(root):

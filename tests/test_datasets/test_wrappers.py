@@ -9,8 +9,12 @@ from capnet_mm.datasets import ImageListDataset
 from capnet_mm.datasets.wrappers import (
     class_statistics,
     image_labels,
+    share_scores,
+    stated_names,
     unwrap_datasets,
 )
+
+from .conftest import CLASSES
 
 init_default_scope("mmpretrain")
 
@@ -68,3 +72,21 @@ def test_counts_of_different_numbers_of_classes_are_not_added():
     ]
     with pytest.raises(ValueError, match=r"counts of \[2, 3\] classes"):
         class_statistics(ConcatDataset(parts), "a loss")
+
+
+def test_names_are_found_in_wrappers_without_metainfo(two_lists):
+    options = dict(data_root=str(two_lists), classes=CLASSES)
+    first, second = (ImageListDataset("first.txt", **options) for _ in range(2))
+    names = dict(classes=tuple(CLASSES), prompt_names=tuple(CLASSES))
+    for dataset in (first, Subset(first, [1]), ConcatDataset([first, second])):
+        assert stated_names(dataset) == names
+
+
+def test_a_data_set_without_scores_beside_unknown_labels_is_refused(two_lists):
+    class Plain(BaseDataset):
+        def load_data_list(self):
+            return [dict(img_path="0.png", gt_label=[0])]
+
+    unknown = ImageListDataset("second.json", data_root=str(two_lists))
+    with pytest.raises(ValueError, match="Plain stands beside a list with unknown"):
+        share_scores(ConcatDataset([Plain(ann_file=""), unknown]))

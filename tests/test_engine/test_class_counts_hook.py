@@ -11,6 +11,8 @@ from mmengine.dataset import (
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
 from torch import nn
+from torch.utils.data import ConcatDataset as TorchConcatDataset
+from torch.utils.data import Subset
 
 from capnet_mm.engine import ClassCountsHook
 
@@ -210,3 +212,86 @@ def test_a_test_run_does_not_build_the_training_dataset(make_runner, make_model,
         test_evaluator=Evaluator(toy.Metric()),
     )
     assert runner.test()["toy/count"] == 12
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda part: Subset(part, range(12)),
+        lambda part: TorchConcatDataset([part, part]),
+    ],
+)
+def test_classes_of_a_training_set_in_pytorchs_wrapper_order_all_sets_and_are_saved(
+    make_runner, make_model, wrap
+):
+    other = dict(META, classes=("dog", "cat"), class_counts=(9, 3))
+    sampler = dict(type="DefaultSampler", shuffle=False)
+
+    def loader():
+        return dict(dataset=Points(metainfo=other), sampler=sampler, batch_size=4)
+
+    def evaluation(name):
+        return {
+            f"{name}_dataloader": loader(),
+            f"{name}_cfg": dict(),
+            f"{name}_evaluator": Evaluator([]),
+        }
+
+    runner = make_runner(
+        [ClassCountsHook()],
+        make_model(),
+        dataset=wrap(Points(metainfo=META)),
+        epochs=1,
+        **evaluation("val"),
+    )
+    runner.train()
+    assert runner.val_dataloader.dataset.metainfo["classes"] == ("cat", "dog")
+
+    checkpoint = Path(runner.work_dir, "epoch_1.pth")
+    saved = torch.load(checkpoint)["meta"]["dataset_meta"]
+    assert saved == dict(classes=("cat", "dog"))
+    test = make_runner(
+        [ClassCountsHook()],
+        make_model(),
+        load_from=str(checkpoint),
+        **evaluation("test"),
+    )
+    test.test()
+    assert test.test_dataloader.dataset.metainfo["classes"] == ("cat", "dog")
+    assert test.test_dataloader.dataset.metainfo["class_counts"] == (3, 9)
+
+
+@pytest.fixture
+def unknown():
+    """A list with unknown labels, as far as the hook looks at it."""
+    dataset = Points(metainfo=META)
+    dataset.gives_scores = True
+    return dataset
+
+
+def test_unknown_labels_beside_batch_augmentations_are_refused(
+    make_runner, make_model, unknown
+):
+    model = make_model()
+    model.head.takes_unknown = True
+    make_runner([ClassCountsHook()], model, dataset=unknown, epochs=1).train()
+
+    model.data_preprocessor.batch_augments = object()
+    runner = make_runner([ClassCountsHook()], model, dataset=unknown, epochs=1)
+    with pytest.raises(ValueError, match="Mixup, CutMix. would mix their -1"):
+        runner.train()
+
+
+@pytest.mark.parametrize("concatenate", [ConcatDataset, TorchConcatDataset])
+def test_all_parts_give_scores_where_one_has_unknown_labels(
+    make_runner, make_model, unknown, concatenate
+):
+    known = Points(metainfo=META)
+    known.gives_scores = False
+    model = make_model()
+    model.head.takes_unknown = True
+    dataset = concatenate([known, unknown])
+    runner = make_runner([ClassCountsHook()], model, dataset=dataset, epochs=1)
+    runner.train()
+    parts = runner.train_dataloader.dataset.datasets
+    assert [part.gives_scores for part in parts] == [True, True]

@@ -87,3 +87,13 @@ def test_linear_layers_of_eight_bits_score_nearly_alike(clips, tower, frozen):
         found = quantized(images)
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.5)
+
+
+def test_classes_that_were_frozen_in_inference_mode_let_gradients_through(clips):
+    model, images = make_model(clips, "vit"), make_images("vit", 2)
+    with torch.inference_mode():
+        model(images)
+        model.head.freeze_classes()
+    images.requires_grad_()
+    model(images).sum().backward()
+    assert images.grad.abs().sum() > 0

@@ -138,6 +138,17 @@ def test_weights_of_sources_that_say_nothing_load(checkpoint, tiny_clip):
     MODELS.build(config_of(tiny_clip)).load_state_dict(state)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_state_dict_of_which_every_tensor_was_converted_loads(
+    checkpoint, tiny_clip, other_clip, dtype
+):
+    path, _ = checkpoint
+    state = {k: v.to(dtype) for k, v in torch.load(path)["state_dict"].items()}
+    MODELS.build(config_of(tiny_clip)).load_state_dict(state)
+    with pytest.raises(ValueError, match="frozen weights are not those of this model"):
+        MODELS.build(config_of(other_clip)).load_state_dict(state)
+
+
 class Tower(LoadsFrozenWeights, nn.Linear):
     pass
 

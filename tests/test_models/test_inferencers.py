@@ -102,3 +102,36 @@ def test_get_model(trained, by_hand):
     with torch.no_grad():
         torch.testing.assert_close(model.head((by_hand[0],)), by_hand[1])
     assert list(model._dataset_meta["classes"]) == CLASSES
+
+
+def test_predictions_bear_the_names_of_the_head_not_of_the_checkpoint(
+    clips, trained, tmp_path
+):
+    """Hand-written prompts fit a checkpoint for other classes or another order."""
+
+    def config_of(classes):
+        head = dict(
+            type="CorrelationPromptHead", classes=classes, prompt=None, gcn=None
+        )
+        model = dict(
+            type="CLIPClassifier",
+            clip=dict(model=clips["vit_224"]),
+            backbone=dict(),
+            head=head,
+        )
+        return Config(dict(model=model, test_dataloader=trained.cfg.test_dataloader))
+
+    checkpoint = tmp_path / "checkpoint.pth"
+    state = MODELS.build(config_of(CLASSES).model).state_dict()
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(state_dict=state, meta=meta), checkpoint)
+
+    names = [
+        ImageClassificationInferencer(config_of(classes), str(checkpoint))(
+            trained.images[0]
+        )[0]["pred_class"]
+        for classes in (CLASSES, CLASSES[1:] + CLASSES[:1])
+    ]
+    assert names[0] == names[1]
+    found = get_model(config_of(["a bus"]), str(checkpoint))._dataset_meta["classes"]
+    assert list(found) == ["a bus"]

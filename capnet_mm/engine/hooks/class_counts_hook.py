@@ -9,7 +9,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from capnet_mm.datasets.class_order import reorder_classes
-from capnet_mm.datasets.wrappers import class_statistics, unwrap_datasets
+from capnet_mm.datasets.wrappers import class_statistics, share_scores, stated_names
 from capnet_mm.models.identity import refuse_other_classes
 
 from ..unwrap import unwrap_model
@@ -31,7 +31,8 @@ class ClassCountsHook(Hook):
 
     Before anything is trained or saved, the hook compares the class names of a head
     with those that a checkpoint was trained for, and refuses a training set with
-    unknown labels for a head that would take these as targets.
+    unknown labels for a head that would take these as targets, or beside batch
+    augmentations, which would mix them.
 
     Raises:
         ValueError: A loss needs counts and the data set does not state them; the
@@ -47,7 +48,7 @@ class ClassCountsHook(Hook):
     priority = "HIGH"
 
     def before_run(self, runner) -> None:
-        """Order the classes, and set the counts if the run trains.
+        """Order the classes, share scores, and set the counts if the run trains.
 
         Args:
             runner (Runner): The runner.
@@ -58,12 +59,15 @@ class ClassCountsHook(Hook):
             _order_classes(runner, classes, f"the model's {name}")
         trains = _trains(runner)
         if trains and not stated:
-            metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None) or {}
-            classes = metainfo.get("classes")
+            classes = stated_names(runner.train_dataloader.dataset).get("classes")
             if classes is not None:
                 _order_classes(runner, classes, "the training data set")
+        has_unknown = {
+            who: share_scores(loop.dataloader.dataset) for who, loop in _loops(runner)
+        }
         if trains:
-            _refuse_unknown_labels(model, runner.train_dataloader.dataset)
+            if has_unknown["the training data set"]:
+                _refuse_unknown_labels(model)
             self._set_counts(runner)
 
     def before_train(self, runner) -> None:
@@ -92,6 +96,17 @@ class ClassCountsHook(Hook):
         # trains may start from a model for other classes.
         if not stated and (not _trains(runner) or _same_names(runner, saved)):
             _order_classes(runner, saved, "the checkpoint")
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Add the class names, which MMEngine saves of data sets with metainfo only.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What will be written; changed in place.
+        """
+        names = stated_names(runner.train_dataloader.dataset)
+        if names:
+            checkpoint["meta"].setdefault("dataset_meta", names)
 
     @staticmethod
     def _set_counts(runner) -> None:
@@ -141,15 +156,21 @@ def _order_classes(runner, classes: tuple[str, ...], of: str) -> None:
 
 
 def _same_names(runner, names) -> bool:
-    metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None) or {}
-    return sorted(metainfo.get("classes") or ()) == sorted(names)
+    mine = stated_names(runner.train_dataloader.dataset).get("classes")
+    return sorted(mine or ()) == sorted(names)
 
 
-def _refuse_unknown_labels(model: nn.Module, dataset) -> None:
+def _refuse_unknown_labels(model: nn.Module) -> None:
+    preprocessor = getattr(model, "data_preprocessor", None)
+    if getattr(preprocessor, "batch_augments", None) is not None:
+        raise ValueError(
+            "The training list has unknown labels (?k), and batch augmentations "
+            "(Mixup, CutMix) would mix their -1 into the targets of other images. Take "
+            "the augmentation out of train_cfg.augments, or the unknown labels out of "
+            "the list."
+        )
     head = getattr(model, "head", None)
-    leaves = unwrap_datasets(dataset)
-    has_unknown = any(getattr(leaf, "gives_scores", False) for leaf in leaves)
-    if has_unknown and head is not None and not hasattr(head, "takes_unknown"):
+    if head is not None and not hasattr(head, "takes_unknown"):
         raise ValueError(
             f"The training list has unknown labels (?k), and {type(head).__name__} "
             "would train on them as targets of -1. Use CorrelationPromptHead or "

@@ -62,6 +62,21 @@ class CLIPClassifier(ImageClassifier):
         super().__init__(
             backbone=backbone, head=head, data_preprocessor=data_preprocessor, **kwargs
         )
+        self._told_meta: dict = {}
+
+    @property
+    def _dataset_meta(self) -> dict:
+        """What MMPretrain's inferencers name predictions by: the head's own names.
+
+        ``get_model`` sets it to what a checkpoint or the test set states, which may
+        have other classes, or the same in another order.
+        """
+        classes = getattr(self.head, "classes", None)
+        return self._told_meta if classes is None else dict(classes=classes)
+
+    @_dataset_meta.setter
+    def _dataset_meta(self, meta: dict) -> None:
+        self._told_meta = meta
 
 
 def _is_a(base: type, type_: str | type) -> bool:

@@ -211,13 +211,16 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             "projection, or use the backbone of the same CLIP."
         )
 
+    @torch.inference_mode(False)  # its tensors could not be used with gradient later
     @torch.no_grad()
     def freeze_classes(self) -> None:
         """Fix the class embeddings as a buffer, for export.
 
         From then on forward computes nothing of the text branch, so that
         ``torch.export`` and ``torch.onnx`` see a matrix. Training mode and loading
-        weights end it, since the buffer would no longer be what the weights give.
+        weights into the head end it, since the buffer would no longer be what the
+        weights give; a weight changed otherwise, or loaded into a part of the head
+        only, is not noticed.
 
         Examples:
             >>> model.eval().head.freeze_classes()

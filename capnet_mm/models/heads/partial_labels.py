@@ -17,7 +17,8 @@ class PartialLabelMixin:
     Put before the head among the base classes. An entry of unknown label (target
     -1) has no gradient, whatever the loss: the loss sees a certain negative in its
     place. A loss with ``takes_unknown = True`` gets the -1 itself, so that it can
-    leave the entry out of its average.
+    leave the entry out of its average. A loss that smooths labels makes a positive
+    share of the certain negative: the gradients are right, the value logged is not.
     """
 
     takes_unknown = True
