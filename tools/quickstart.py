@@ -223,7 +223,7 @@ def compare(ablation: bool, flags: list[str]) -> None:
     (CACHE / "matplotlib").mkdir(parents=True, exist_ok=True)
     leaves = sorted(map(str, Path("configs/demo/ablation").glob("*.py")))
     command = [str(PYTHON), "tools/compare.py", *CONFIGS, *(leaves if ablation else ())]
-    command += ["--tta", "configs/demo/capnet.py", "--pictures"]
+    command += ["--tta", "configs/demo/capnet.py", "--images"]
     command += ["configs/demo/capnet.py", "--work-dir", "work_dirs/demo", *flags]
     os.execv(command[0], command)
 

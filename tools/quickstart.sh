@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained CAPNET and a report with pictures:
+# From a fresh clone to a trained CAPNET and a report with images:
 #   bash tools/quickstart.sh [--seeds N] [--ablation] [--verbose] [flags of compare.py]
 #
 #   --seeds N    train each model with N seeds, for mean ± standard deviation
