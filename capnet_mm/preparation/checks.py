@@ -20,7 +20,7 @@ _DATA_SETS = {"voc_lt": VOCLT, "coco_lt": COCOLT, "nus_wide": NUSWIDE}
 
 
 class Figure(NamedTuple):
-    """A figure of a set, beside what its authors published."""
+    """A number found in a set, beside the number that its authors published."""
 
     name: str
     found: object
@@ -29,7 +29,7 @@ class Figure(NamedTuple):
 
 @dataclass
 class Report:
-    """What :func:`check_set` found; counts are those of the set as it is now."""
+    """Findings of :func:`check_set`; counts are of the set as it is now."""
 
     labelled_set: LabelledSet
     images_checked: bool  # whether it was looked for missing images and same bytes
@@ -54,7 +54,7 @@ class Report:
 
     @property
     def figures(self) -> list[Figure]:
-        """Those that are published for a set of this name."""
+        """Numbers of the set, beside those published for a set of this name."""
         splits, counts = self.labelled_set.splits, self.class_counts["train"]
         if self.labelled_set.name not in _DATA_SETS or "test" not in splits:
             return []

@@ -55,8 +55,10 @@ def read_nus_wide(
             of ML-Decoder's table start from another). Defaults to 'Flickr'.
         train_list (str | Path, optional): List of the training images. Defaults to
             None: what is published is read.
-        test_list (str | Path, optional): The same of the test images.
-        table (str | Path, optional): Of the images of both. Not with lists.
+        test_list (str | Path, optional): List of the test images; goes with
+            ``train_list``.
+        table (str | Path, optional): Table of the images of both splits, in place of
+            the two lists.
     """
     files = SourceFiles(data_root)
     if (train_list is None) != (test_list is None):

@@ -49,17 +49,19 @@ def read_own_data(
 
     Args:
         data_root (str | Path): Folder that the images are in.
-        train (str | Path): The labels; of all images, if the split is drawn.
+        train (str | Path): The labels of the training images, or of all images if the
+            split is drawn.
         val (str | Path, optional): The labels of the validation images.
         val_fraction (float, optional): Part of ``train`` to draw for validation, with
-            ``seed``, by :func:`draw_split`. Not with ``val``.
-        seed (int): Defaults to 0.
+            ``seed``, by :func:`draw_split`; excludes ``val``.
+        seed (int): Seed of the drawing. Defaults to 0.
         classes (str | Path | Sequence[str], optional): Class names, or a file of them
             (:func:`~capnet_mm.datasets.read_class_names`); labels may then be numbers
             as well. Defaults to all names that occur, sorted; of a table with one
             column a class, to the names of the columns.
         image_dir (str): Folder in the data root that image paths start from.
-        name (str): Of the data set. Defaults to 'custom'.
+        name (str): Name of the data set, which its files begin with. Defaults to
+            'custom'.
         **columns: Fields of :class:`~.table.Columns`. With ``split_column``, neither
             ``val`` nor ``val_fraction``; 'test' is the validation set as well.
     """
