@@ -27,7 +27,7 @@ from capnet_mm.datasets.list_files import check_images, read_text
 from .labelled_set import LabelledSet
 from .reading import SourceFiles, clean_path, wrong
 from .split import draw_split
-from .table import Columns, Row, are_names, label_rows, read_table, split_rows
+from .table import Columns, LabelRow, are_names, label_rows, read_table, split_rows
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _TABLES = (".csv", ".tsv")
@@ -102,7 +102,7 @@ def _check_options(
 
 def _read_rows(
     files: SourceFiles, paths: dict[str, Path], image_dir: str, columns: Columns
-) -> tuple[dict[str, list[Row]], list[str] | None]:
+) -> tuple[dict[str, list[LabelRow]], list[str] | None]:
     """Rows by split, and the class names that the columns of the first table are."""
     rows, class_columns = {}, {}
     for split, path in paths.items():
@@ -124,14 +124,14 @@ def _read_rows(
     return rows, class_columns.get("train")
 
 
-def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[Row]:
+def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[LabelRow]:
     keys = columns.path_column or "path", columns.labels_column or "labels"
     expected = (
         f"an object with {keys[0]!r}, the path of an image, and {keys[1]!r}, a list of "
         "class names (and maybe 'unknown', another)"
     )
 
-    def parse(line: str, place: str) -> Row:
+    def parse(line: str, place: str) -> LabelRow:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
@@ -142,12 +142,12 @@ def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[Row]:
         if not (isinstance(image, str) and are_names(names) and are_names(unknown)):
             raise wrong(place, expected, line.strip())
         names, unknown = ([str(n).strip() for n in each] for each in (names, unknown))
-        return Row(clean_path(image), names, unknown, place)
+        return LabelRow(clean_path(image), names, unknown, place)
 
     return files.read_images(path, _HINT, parse)
 
 
-def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Row]:
+def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[LabelRow]:
     paths, image_dir = sorted(folder.rglob("*.txt")), files.root / image_dir
     suffixes = (*_SUFFIXES, *map(str.upper, _SUFFIXES))
     rows = []
@@ -159,7 +159,7 @@ def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Row]:
             images = f"several images {stem} in {image_dir} ({', '.join(there)})"
             raise ValueError(f"{path}: there are {images}; expected one.")
         image = stem + (there or _SUFFIXES)[0]  # .jpg, to be named as missing
-        rows.append(Row(image, list(filter(None, names)), [], str(path)))
+        rows.append(LabelRow(image, list(filter(None, names)), [], str(path)))
     files.record(folder, paths)
     return rows
 
@@ -167,7 +167,7 @@ def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Row]:
 def _class_names(
     classes: str | Path | Sequence[str] | None,
     columns: list[str] | None,
-    rows: dict[str, list[Row]],
+    rows: dict[str, list[LabelRow]],
     path: Path,
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Names of the classes, and names for prompts if a file gives them."""
