@@ -21,9 +21,9 @@ _operator_schemas: list[torch.library.Library] = []
 
 
 def prepare() -> None:
-    """Everything that must be in place before MMPretrain is imported.
+    """Put everything in place that MMPretrain needs before it is imported.
 
-    Called by ``import capnet_mm``, ahead of its own subpackages.
+    ``import capnet_mm`` calls this function, ahead of its own subpackages.
     """
     ignore_missing_mmcv_operator()
     import_torchvision()
@@ -35,7 +35,7 @@ def prepare() -> None:
 def ignore_missing_mmcv_operator() -> None:
     """Spare every run mmcv-lite's warning that it has no compiled operators.
 
-    Nothing in MMPretrain's classification uses the one that is missed.
+    Nothing in MMPretrain's classification uses the missing operator.
     """
     warnings.filterwarnings(
         "ignore", "Fail to import ``MultiScaleDeformableAttention``", UserWarning
@@ -46,11 +46,11 @@ def import_torchvision() -> None:
     """Import torchvision, also where its compiled operators cannot be loaded.
 
     torchvision's wheel for CUDA beside PyTorch for CPU (what a plain ``pip install``
-    may give) cannot load its library of operators. It goes on without, but then
-    describes the shapes of two of them (``nms`` and ``qnms``), and PyTorch raises
-    "operator torchvision::nms does not exist". Their mere schemas are enough for
-    the import. Nothing here or in MMPretrain's classification calls them; who does
-    is told that they have no kernel.
+    may give) cannot load its library of operators. The import goes on without the
+    library, but then describes the shapes of two operators (``nms`` and ``qnms``), and
+    PyTorch raises "operator torchvision::nms does not exist". Their mere schemas are
+    enough for the import. Nothing here or in MMPretrain's classification calls them;
+    who does is told that they have no kernel.
 
     Raises:
         RuntimeError: torchvision cannot be imported for another reason.

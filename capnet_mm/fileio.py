@@ -12,7 +12,7 @@ def replace_files(contents: dict[Path, bytes]) -> None:
     when writing fails half-way.
 
     Args:
-        contents (dict[Path, bytes]): What to write where.
+        contents (dict[Path, bytes]): Content of each file.
     """
     complete: list[tuple[str, Path]] = []
     try:

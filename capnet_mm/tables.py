@@ -31,11 +31,11 @@ class Table:
 
     Attributes:
         header: Names of the columns.
-        rows: Texts of the cells; those of :class:`Strong` in bold, where the form
-            knows it.
+        rows: Texts of the cells; a :class:`Strong` text is bold where the output
+            format knows bold.
         caption: What the table shows. Defaults to '': nothing.
-        align: Side of each column, ``'l'`` or ``'r'``, as ``'lrr'``. Defaults to
-            '': the first left, the others right, as figures are read.
+        align: Side of each column, ``'l'`` or ``'r'``, e.g. ``'lrr'``. Defaults to
+            '': the first column left, the others right, as numbers are read.
 
     Raises:
         ValueError: A row has not as many cells as the header, or ``align`` not one

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     cli.add_common_arguments(parser)
     parser.add_argument("--images", type=int, default=8, help="rows of the sheet")
     parser.add_argument("--views", type=int, default=5, help="augmentations of each")
-    parser.add_argument("--seed", type=int, default=0, help="of images and views")
+    parser.add_argument("--seed", type=int, default=0, help="seed of images and views")
     return parser.parse_args()
 
 

@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_draw(parser: argparse.ArgumentParser) -> None:
-    """The options of the draw."""
+    """Add the options of the draw."""
     parser.add_argument(
         "--max-count",
         type=int,
@@ -133,7 +133,7 @@ def read_names(args: argparse.Namespace) -> tuple[tuple[str, ...], dict]:
 
 
 def report(draw: LongTailDraw, names: tuple[str, ...]) -> str:
-    """A table of the classes in the order in which they were drawn."""
+    """Compose a table of the classes in the order in which they were drawn."""
     groups = frequency_groups(draw.counts)
     group = group_of(groups)
     rows = [

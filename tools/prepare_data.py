@@ -47,14 +47,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_common(add: Callable) -> None:
-    """The options of all kinds."""
+    """Add the options of all kinds."""
     add("data_root", help="folder that the download was unpacked in")
     add("--out-dir", help="where to write; default: the data root")
     add("--force", action="store_true", help="replace other files of the same names")
     images = "look that images are there (default), decode each as well, or neither"
     add("--images", choices=("check", "open", "ignore"), default="check", help=images)
     same = {"dest": "images", "action": "store_const", "const": "open"}
-    add("--verify-images", **same, help="the same as --images open")
+    add("--verify-images", **same, help="short for --images open")
     add(
         "--unusable",
         choices=("error", "drop", "keep"),
@@ -67,7 +67,7 @@ def add_common(add: Callable) -> None:
 
 
 def add_long_tailed(add_voc: Callable, add_coco: Callable) -> None:
-    """The options of VOC-LT and COCO-LT."""
+    """Add the options of VOC-LT and COCO-LT."""
     for add in (add_voc, add_coco):
         add(
             "--labels",
@@ -87,19 +87,19 @@ def add_long_tailed(add_voc: Callable, add_coco: Callable) -> None:
 
 
 def add_custom(add: Callable) -> None:
-    """The options of one's own data."""
+    """Add the options of one's own data."""
     add("--train", required=True, help=".csv, .tsv, .jsonl or folder")
-    add("--val", help="the same for validation")
+    add("--val", help="validation labels, in one of these forms")
     fraction = "draw this part of --train for validation, evenly over the classes"
     add("--val-fraction", type=float, help=fraction)
-    add("--seed", type=int, default=0, help="of the drawing")
+    add("--seed", type=int, default=0, help="seed of the drawing")
     add("--classes", help="file with one class name a line")
     add("--image-dir", default="", help="folder of the images")
     add("--path-column", help="column or key of the image paths")
     add("--labels-column", help="column or key of the class names")
     add("--separator", default=";", help="between class names in a column; default: ;")
     add("--split-column", help="column that says train, val or test")
-    add("--name", default="custom", help="of the files to write")
+    add("--name", default="custom", help="name that the written files begin with")
 
 
 def read(args: argparse.Namespace) -> preparation.LabelledSet:

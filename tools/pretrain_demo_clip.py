@@ -83,11 +83,11 @@ def draw_chunk(seed: int, index: int) -> tuple[np.ndarray, list[list[Kind]]]:
     """Draw some images.
 
     Args:
-        seed: Of the whole pre-training.
-        index: Which chunk.
+        seed: Seed of the whole pre-training.
+        index: Number of the chunk.
 
     Returns:
-        Images, (CHUNK, 96, 96, 3), uint8; and what each shows.
+        Images, (CHUNK, 96, 96, 3), uint8; and the kinds of objects in each.
     """
     rng = np.random.default_rng([seed, index])
     kinds = seen_kinds()
@@ -211,12 +211,12 @@ def train_step(
 
 
 class Progress:
-    """What one epoch prints, every 20 steps.
+    """Progress of one epoch, printed every 20 steps.
 
     Args:
-        epoch: Which, from 0.
-        epochs: How many there are.
-        steps: Of an epoch.
+        epoch: Number of the epoch, from 0.
+        epochs: Number of epochs.
+        steps: Number of steps of an epoch.
     """
 
     def __init__(self, epoch: int, epochs: int, steps: int) -> None:

@@ -20,7 +20,7 @@ def check_checkpoint(path: str) -> str:
             ``open-mmlab://``, …) are left to MMEngine.
 
     Returns:
-        str: The file.
+        str: Path of the file, the downloaded one for a web address.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -67,36 +67,40 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "--data-root",
-        help="folder with the lists and images; as CAPNET_DATA_ROOT in the environment",
+        help="folder with the lists and images; sets CAPNET_DATA_ROOT",
     )
     parser.add_argument(
         "--train-list",
         metavar="FILE",
-        help="list in the data root of configs for own data; as CAPNET_TRAIN_LIST",
+        help="training list in the data root, in configs for own data; sets "
+        "CAPNET_TRAIN_LIST",
     )
     parser.add_argument(
-        "--val-list", metavar="FILE", help="the same; as CAPNET_VAL_LIST"
+        "--val-list",
+        metavar="FILE",
+        help="validation list in the data root, in configs for own data; sets "
+        "CAPNET_VAL_LIST",
     )
     parser.add_argument(
         "--clip",
         metavar="MODEL",
-        help="architecture of open_clip or local-dir:PATH; as CAPNET_CLIP",
+        help="architecture of open_clip or local-dir:PATH; sets CAPNET_CLIP",
     )
     parser.add_argument(
         "--pretrained",
         metavar="TAG",
-        help="tag or file of its weights; as CAPNET_CLIP_PRETRAINED",
+        help="tag or file of the CLIP's weights; sets CAPNET_CLIP_PRETRAINED",
     )
 
 
 def data_arguments(args: argparse.Namespace) -> list[str]:
-    """The flags of :func:`add_data_arguments` that were given, to hand them on.
+    """Collect the flags of :func:`add_data_arguments` that were given.
 
     Args:
-        args (Namespace): Of a parser with them.
+        args (Namespace): Arguments of a parser with these flags.
 
     Returns:
-        list[str]: Flags and values, as words of a command line.
+        list[str]: Flags and values, as words of another tool's command line.
     """
     words = []
     for name in _ENVIRONMENT:
@@ -112,10 +116,10 @@ def read_config(args: argparse.Namespace) -> Config:
     ``--cfg-options`` come first, so that what follows works on the final values.
 
     Args:
-        args (Namespace): Of a parser with :func:`add_common_arguments`.
+        args (Namespace): Arguments of a parser with :func:`add_common_arguments`.
 
     Returns:
-        Config: With ``launcher`` and ``work_dir`` set.
+        Config: The config, with ``launcher`` and ``work_dir`` set.
 
     Raises:
         FileNotFoundError: There is no such config file.
@@ -145,7 +149,7 @@ def read_config(args: argparse.Namespace) -> Config:
 def complete_dataloaders(
     cfg: Config, no_pin_memory: bool = False, no_persistent_workers: bool = False
 ) -> None:
-    """Set what the data loaders' configs leave open.
+    """Complete the configs of the data loaders.
 
     Pinned memory is of use with CUDA only. Validation and test keep their workers;
     training starts new ones in each epoch (see :class:`EpochSeedHook`). Where there
@@ -196,7 +200,7 @@ def apply_resume(cfg: Config, resume: str | None) -> None:
 
     Raises:
         FileNotFoundError: The checkpoint is missing.
-        ValueError: It is damaged or refused.
+        ValueError: The checkpoint is damaged or refused.
     """
     if resume is not None:
         cfg.resume = True
@@ -219,7 +223,7 @@ def apply_tta(cfg: Config) -> None:
         cfg (Config): Changed in place.
 
     Raises:
-        ValueError: The config describes none.
+        ValueError: The config describes no ensemble.
     """
     missing = [key for key in ("tta_model", "tta_pipeline") if key not in cfg]
     if missing:
@@ -243,9 +247,9 @@ def apply_visualization(
 
     Args:
         cfg (Config): Changed in place.
-        show (bool): In a window.
-        show_dir (str, optional): Into this folder.
-        interval (int): Every so many images.
+        show (bool): Whether to show them in a window.
+        show_dir (str, optional): Folder to write them to; None for none.
+        interval (int): Number of images from one drawn to the next.
         wait_time (float): Seconds that a window stays.
 
     Raises:

@@ -74,7 +74,7 @@ def show_warnings_only(logger: logging.Logger) -> logging.Logger:
         logger (Logger): Changed in place. A higher level of its own is kept.
 
     Returns:
-        Logger: The same.
+        Logger: The logger that was given.
     """
     for handler in logger.handlers:
         is_stream = isinstance(handler, logging.StreamHandler)

@@ -28,7 +28,7 @@ def keep_freed_memory() -> bool:
     ``GLIBC_TUNABLES``, ``LD_PRELOAD``).
 
     Returns:
-        Whether malloc was told so.
+        Whether malloc was told to keep freed memory.
     """
     chosen = [
         name

@@ -33,12 +33,12 @@ class Run:
 
     Attributes:
         config: The config file.
-        label: Its name in the table.
-        seed: Of training.
-        folder: Where everything of this run is written.
-        flags: What the tools get beside the config and the work dir.
+        label: Name of the config in the table.
+        seed: Seed of the training.
+        folder: Folder that everything of this run is written to.
+        flags: Flags that the tools get beside the config and the work dir.
         settings: The config as the tools read it, in plain JSON types.
-        tta: Whether it is tested with the test-time ensemble as well.
+        tta: Whether the run is also tested with the test-time ensemble.
     """
 
     config: str
@@ -56,11 +56,11 @@ class Run:
 
     @property
     def title(self) -> str:
-        """How messages name it."""
+        """Name of the run in messages."""
         return f"{self.label}, seed {self.seed}" if self.trains else self.label
 
     def metrics_file(self, tta: bool) -> Path:
-        """Where the scores of a test are."""
+        """Path of the file with the scores of a test."""
         return self.folder / ("metrics_tta.json" if tta else "metrics.json")
 
 
@@ -76,12 +76,12 @@ def plan_runs(
 
     Args:
         configs: Config files, each maybe with ``=LABEL``.
-        tta: Which of them are tested with the test-time ensemble too.
+        tta: Configs that are also tested with the test-time ensemble.
         seeds: Each config is trained with the seeds 0 to ``seeds`` - 1; one without
             training is run once.
         work_dir: Folder for all runs.
         flags: Flags that :func:`~capnet_mm.cli.add_common_arguments` knows.
-        options: Of ``--cfg-options``.
+        options: Values of ``--cfg-options``, as ``KEY=VALUE``.
 
     Returns:
         The runs, config by config.
@@ -140,7 +140,7 @@ def read_settings(config: str, flags: Sequence[str]) -> dict:
 
     Args:
         config: The config file.
-        flags: Of the command line of ``tools/train.py``.
+        flags: Flags that ``tools/train.py`` knows.
 
     Returns:
         The whole config without what an outcome does not depend on.
@@ -182,8 +182,8 @@ def changed_settings(old: dict, new: dict) -> list[str]:
     """Name what differs between two configs.
 
     Args:
-        old: Plain JSON types.
-        new: The same.
+        old: The earlier config, in plain JSON types.
+        new: The present config, in plain JSON types.
 
     Returns:
         One line a difference, as ``train_cfg.max_epochs: 10, now 20``.
@@ -209,7 +209,7 @@ def _leaves(value, prefix: str = ""):
 
 
 def check_runs(runs: Sequence[Run], restart: bool = False) -> None:
-    """Look at what is there, before anything is run.
+    """Check the folders of earlier runs, before anything is run.
 
     Args:
         runs: All runs.
@@ -277,7 +277,7 @@ def is_trained(run: Run) -> bool:
 
 
 def complete_run(run: Run, tools: Path) -> None:
-    """Do what is still to be done of a run.
+    """Train and test a run, as far as that has not been done.
 
     Args:
         run: The run.
@@ -302,7 +302,7 @@ def complete_run(run: Run, tools: Path) -> None:
 
 
 def write_record(run: Run, training_seconds: float | None) -> None:
-    """Note in a run's folder what it is made with.
+    """Note in a run's folder the settings that the run is made with.
 
     Args:
         run: The run.

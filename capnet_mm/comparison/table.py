@@ -55,10 +55,10 @@ class ComparisonRow:
     """A row of the table.
 
     Attributes:
-        label: First column.
-        tta: Whether it was tested with the test-time ensemble.
-        runs: One a seed.
-        values: Of each column, one a seed; NaN where there is no such class.
+        label: Text of the first column.
+        tta: Whether the runs were tested with the test-time ensemble.
+        runs: Runs of the config, one a seed.
+        values: mAP of each column, one number a seed; NaN where the group has no class.
     """
 
     label: str
@@ -90,7 +90,7 @@ def read_rows(runs: Sequence[Run]) -> list[ComparisonRow]:
     """Read the scores of finished runs.
 
     Args:
-        runs: As planned, config by config.
+        runs: Runs of :func:`~capnet_mm.comparison.runs.plan_runs`, config by config.
 
     Returns:
         A row for each config, followed by one with the ensemble where it was asked
@@ -131,14 +131,14 @@ def _read_scores(path: Path) -> dict[str, float]:
 
 
 def best_rows(rows: Sequence[ComparisonRow], column: str) -> set[int]:
-    """Which rows have the highest mean, to the digit that is shown.
+    """Find the rows with the highest mean, to the digit that is shown.
 
     Args:
-        rows: Of the table.
-        column: One of :data:`COLUMNS`.
+        rows: Rows of the table.
+        column: Name of a column, one of :data:`COLUMNS`.
 
     Returns:
-        Their indices; empty if there is nothing to compare with.
+        Indices of these rows; empty if there is nothing to compare with.
     """
     means = {i: round(row.mean(column), 1) for i, row in enumerate(rows)}
     means = {i: mean for i, mean in means.items() if not math.isnan(mean)}
@@ -148,10 +148,10 @@ def best_rows(rows: Sequence[ComparisonRow], column: str) -> set[int]:
 
 
 def caption(rows: Sequence[ComparisonRow]) -> str:
-    """Say what the numbers are.
+    """Describe the numbers of the table.
 
     Args:
-        rows: Of the table.
+        rows: Rows of the table.
 
     Returns:
         One or two sentences.
@@ -166,10 +166,10 @@ def caption(rows: Sequence[ComparisonRow]) -> str:
 
 
 def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
-    """The table, with the best cells in bold.
+    """Compose the table, with the best cells in bold.
 
     Args:
-        rows: Of the table.
+        rows: Rows of the table.
 
     Returns:
         Label and columns of each row, with a caption.
@@ -187,11 +187,11 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
 
 
 def as_json(rows: Sequence[ComparisonRow], command: str) -> str:
-    """Everything that was found, seed by seed.
+    """Write the scores as JSON, seed by seed.
 
     Args:
-        rows: Of the table.
-        command: That it was made with.
+        rows: Rows of the table.
+        command: Command line that the comparison was made with.
 
     Returns:
         JSON, with null for what is not defined.
@@ -231,14 +231,14 @@ def _number(value: float | None) -> float | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of Python and of the packages that the numbers depend on."""
     packages = (capnet_mm, torch, mmengine, mmpretrain, open_clip)
     found = {package.__name__: package.__version__ for package in packages}
     return dict(python=platform.python_version(), **found)
 
 
 def device() -> str:
-    """What it ran on."""
+    """Name of the device that the runs use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
@@ -253,9 +253,9 @@ def write_comparison(
     """Write ``comparison.md``, ``comparison.json`` and ``report.html``.
 
     Args:
-        folder: Where to.
-        rows: Of the table.
-        command: That it was made with.
+        folder: Folder to write to.
+        rows: Rows of the table.
+        command: Command line that the comparison was made with.
         figures: The config whose figures the page shows; None for the last one
             that has any.
 
@@ -286,8 +286,8 @@ def choose_report(
     """Choose the run whose figures are shown, among those of the first seed.
 
     Args:
-        rows: Of the table.
-        config: Of which config; None for the last one that has figures.
+        rows: Rows of the table.
+        config: The config of the run; None for the last one that has figures.
 
     Returns:
         Row and folder of the figures; None if no run has any.
@@ -310,7 +310,7 @@ def choose_report(
 
 
 def _report_folder(run: Run) -> Path | None:
-    """Of training, which has its curves, else of the test."""
+    """Folder of the report of training, which has curves, else of the test."""
     for folder in (run.folder / "report", run.folder / "test" / "report"):
         if any((folder / f"{name}.png").is_file() for name in FIGURES):
             return folder

@@ -33,10 +33,10 @@ def check_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
         source (str): Where they come from, for the error message.
 
     Returns:
-        tuple[str, ...]: The same names.
+        tuple[str, ...]: ``names`` as a tuple.
 
     Raises:
-        ValueError: No name at all, an empty one, or one that is there twice.
+        ValueError: There is no name, an empty name, or a name twice.
     """
     if not names:
         raise ValueError(f"No class names in {source}: at least one is needed.")

@@ -52,8 +52,8 @@ class ImageListDataset(MultiLabelDataset):
         ├── val.txt
         └── …                # images, at the paths that the lists give
 
-    What the rest of the method needs to know of the data is stated here once and
-    travels as ``metainfo``:
+    The data set states what model, loss and metric need to know of the data, as
+    ``metainfo``:
 
     - ``classes`` (tuple[str]): names of the C classes.
     - ``prompt_names`` (tuple[str]): the names for prompts ("dining table"): of
@@ -64,17 +64,18 @@ class ImageListDataset(MultiLabelDataset):
     - ``num_images`` (int): N, number of training images.
     - ``groups`` (dict[str, tuple[int]]): classes in ``head``, ``medium``, ``tail``.
 
-    Labels in a JSON list that states its own classes are numbers of those: where the
-    data set has the same names in another order, they are renumbered by name. Labels
-    in a text list are numbers of ``classes``; those of a text ``train_ann_file``
-    beside a JSON list are numbers of ``classes.txt``, if there is that file.
+    Labels in a JSON list that states its own classes are positions among these classes:
+    where the data set has the same names in another order, labels are renumbered by
+    name. Labels in a text list are positions in ``classes``; labels in a text
+    ``train_ann_file`` beside a JSON list are positions in ``classes.txt``, if there is
+    that file.
 
-    The first two are there always, the others after :meth:`full_init`. A test set
-    knows them only if told its training list by ``train_ann_file``: counted on the
-    test images, the groups would be wrong.
+    ``classes`` and ``prompt_names`` are there always, the other entries after
+    :meth:`full_init`. A test set has counts and groups only if ``train_ann_file`` names
+    its training list: counted on the test images, the groups would be wrong.
 
     Args:
-        ann_file (str, optional): The list; relative to ``data_root``. May be left
+        ann_file (str, optional): The image list, relative to ``data_root``. May be left
             out by a subclass that states ``TRAIN_LIST`` and ``TEST_LIST``.
         classes (str | Sequence[str], optional): File of class names relative to
             ``data_root`` (see :func:`~capnet_mm.datasets.read_class_names`), or the
@@ -86,7 +87,7 @@ class ImageListDataset(MultiLabelDataset):
         train_ann_file (str, optional): The list that the class counts and groups
             come from; only the list is read, not its images. Defaults to None: a
             training set counts its own images, a test set knows no counts (a
-            subclass with a ``TRAIN_LIST``: those of that).
+            subclass with a ``TRAIN_LIST`` counts in that list).
         head_threshold (int): Smallest count of a head class. Defaults to 100.
         tail_threshold (int): Smallest count that is no longer tail. Defaults to 20.
         corrupt_images (str): 'raise' stops at an image that cannot be decoded.
@@ -95,7 +96,8 @@ class ImageListDataset(MultiLabelDataset):
             pipeline. A test set stops always. Defaults to 'raise'.
         check_images (bool): Whether to look, when loading the list, that every
             image file is there. Defaults to True.
-        metainfo (dict, optional): Overrides; ``prompt_names`` can be given here.
+        metainfo (dict, optional): Entries that replace those of the list; this is
+            where ``prompt_names`` can be given.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.MultiLabelDataset`.
 
     Raises:
@@ -213,14 +215,14 @@ class ImageListDataset(MultiLabelDataset):
         return data_list
 
     def get_data_info(self, idx: int) -> dict:
-        """What is known of one image.
+        """Give the entry of one image.
 
         Args:
             idx (int): Index of the image.
 
         Returns:
-            dict: As :meth:`load_data_list` says, with ``sample_idx``; with
-            ``gt_score``, (C,) float32, if the list has unknown labels.
+            dict: The entry of :meth:`load_data_list`, with ``sample_idx`` and, if the
+            list has unknown labels, ``gt_score``, (C,) float32.
         """
         data_info = super().get_data_info(idx)
         if self.gives_scores:  # all images, or they could not share a batch
@@ -266,7 +268,7 @@ class ImageListDataset(MultiLabelDataset):
         return super()._copy_without_annotation({} if memo is None else memo)
 
     def extra_repr(self) -> list[str]:
-        """What ``repr`` says beyond MMPretrain's."""
+        """Lines that ``repr`` adds to MMPretrain's."""
         body = super().extra_repr()
         if "groups" in self._metainfo:
             sizes = [f"{k} {len(v)}" for k, v in self._metainfo["groups"].items()]

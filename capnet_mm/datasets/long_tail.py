@@ -75,7 +75,7 @@ def pareto_counts(
     Args:
         num_classes (int): C.
         max_count (int): Count of the first class.
-        min_count (int): What the counts tend to. Defaults to 1.
+        min_count (int): Limit that the counts tend to. Defaults to 1.
         alpha (float): α, shape of the distribution: the larger, the steeper.
             Defaults to 6.
         quantile (float): q, where the last class stands. Defaults to 0.99.
@@ -117,7 +117,7 @@ def draw_long_tail(
 ) -> LongTailDraw:
     """Draw a long-tailed subset as VOC-LT and COCO-LT were drawn.
 
-    The procedure is that at the head of this module. A later class brings along, or
+    The head of this module describes the procedure. A later class brings along, or
     takes out, images of earlier ones, so the counts at the end miss their aims in
     either direction (VOC-LT has 775 of the 800 that its largest class aimed at):
     compare ``counts`` with ``targets``.
@@ -127,12 +127,12 @@ def draw_long_tail(
         num_classes (int): C.
         max_count (int, optional): Aim of the first class. Defaults to None: all
             images that it has.
-        min_count (int): What the aims tend to; see :func:`pareto_counts`.
+        min_count (int): Limit that the aims tend to; see :func:`pareto_counts`.
             Defaults to 1.
         alpha (float): Exponent α of the Pareto density. Defaults to 6.
         quantile (float): q, the quantile that stands for the rarest class. Defaults
             to 0.99.
-        seed (int): Seed: the same draw for the same seed. Defaults to 0.
+        seed (int): Seed; the same seed gives the same draw. Defaults to 0.
 
     Returns:
         LongTailDraw: Images drawn, and counts aimed at and achieved.

@@ -14,14 +14,14 @@ from .list_files import write_image_list
 from .shapes import CLASS_NAMES, draw_scene, fade
 from .shapes.scenes import Scene, evaluation_scenes, training_scenes
 
-# Of what is drawn; raised when the images change.
+# Version of the drawing; raised when the images change.
 _VERSION = 2
 _STATEMENT = "shapes_lt.json"
 
 
 @DATASETS.register_module()
 class ShapesLT(ImageListDataset):
-    """Synthetic: drawn images of shapes, multi-label and long-tailed.
+    """Synthetic data set: drawn images of shapes, multi-label and long-tailed.
 
     A small stand-in for a photo collection that needs no download: it shows how
     everything works, and says nothing about accuracy on photographs. The images,
@@ -73,7 +73,7 @@ def draw_shapes_lt(folder: str | Path) -> None:
     The folder appears when it is complete; several processes may try at once.
 
     Args:
-        folder: Where to.
+        folder: Folder of the images; made if it isn't there.
 
     Raises:
         ValueError: The folder holds something else.

@@ -7,13 +7,13 @@ from torch import nn
 
 
 def unwrap_distributed(model: nn.Module) -> nn.Module:
-    """The model out of DistributedDataParallel and the like.
+    """Take the model out of DistributedDataParallel and the like.
 
     Args:
         model (nn.Module): ``runner.model``.
 
     Returns:
-        nn.Module: What was wrapped; a test-time ensemble stays one.
+        nn.Module: The model that was wrapped; a test-time ensemble stays one.
     """
     while is_model_wrapper(model):
         model = model.module
@@ -21,7 +21,7 @@ def unwrap_distributed(model: nn.Module) -> nn.Module:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model itself, out of DistributedDataParallel and test-time ensembling.
+    """Take the model out of DistributedDataParallel and test-time ensembling.
 
     Args:
         model (nn.Module): ``runner.model``.
@@ -38,13 +38,13 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 def unwrap_optimizers(
     wrapper: OptimWrapper | OptimWrapperDict,
 ) -> list[torch.optim.Optimizer]:
-    """The optimizers themselves.
+    """Take the optimizers out of their wrappers.
 
     Args:
         wrapper (OptimWrapper | OptimWrapperDict): ``runner.optim_wrapper``.
 
     Returns:
-        list[Optimizer]: More than one out of an ``OptimWrapperDict``.
+        list[Optimizer]: One optimizer, or all those of an ``OptimWrapperDict``.
     """
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return [each.optimizer for each in wrappers]

@@ -11,7 +11,7 @@ _CHUNK_ENTRIES = 2**21
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    r"""Non-interpolated average precision of every class.
+    r"""Compute the non-interpolated average precision of every class.
 
     .. math::
         AP_c = \sum_k (R_k - R_{k-1}) P_k

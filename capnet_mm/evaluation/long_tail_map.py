@@ -20,16 +20,16 @@ from .frequency_groups import by_train_count, frequency_groups, group_of
 class LongTailMAP(BaseMetric):
     """Mean average precision, total and by frequency group, times 100.
 
-    Average precision is non-interpolated, as scikit-learn's (see
+    Average precision is non-interpolated, as in scikit-learn (see
     :func:`~capnet_mm.evaluation.average_precision`). Results are ``mAP``,
     ``mAP_head``, ``mAP_medium`` and ``mAP_tail``: means over the classes of each
-    group that have a positive in the test set. Classes without one have no average
-    precision; they are left out of the means and named in a warning. A group of
+    group that have a positive in the test set. Classes without a positive have no
+    average precision; the means leave them out and a warning names them. A group of
     which no class is left gives NaN.
 
     Groups and training counts come from the metainfo of the dataset evaluated
-    (:class:`~capnet_mm.datasets.ImageListDataset` with ``train_ann_file``). Without
-    them, with a dataset of MMPretrain's own say, only ``mAP`` is reported.
+    (:class:`~capnet_mm.datasets.ImageListDataset` with ``train_ann_file``). For a
+    dataset without such metainfo, such as MMPretrain's own, only ``mAP`` is reported.
 
     A table of all classes is logged at every evaluation.
 
@@ -44,19 +44,20 @@ class LongTailMAP(BaseMetric):
             Defaults to False.
         softmax (bool): Whether to take a softmax over the classes before ranking,
             as LMPT and LM-CLIP do. It changes the numbers (an image with one
-            strong class pushes its others down): for comparison with theirs only.
-            Needs ``pred_logits``. Defaults to False.
+            strong class pushes its others down): for comparison with their results
+            only. Needs ``pred_logits``. Defaults to False.
         collect_device (str): 'cpu' or 'gpu', for collecting from several processes.
             Defaults to 'cpu'.
-        prefix (str, optional): Before the names of the results. Defaults to None:
+        prefix (str, optional): Prefix of the names of the results. Defaults to None:
             'multi-label'.
 
     Attributes:
         class_results (list[dict] | None): The classes in their order, as the last
             evaluation found them: ``name`` (str), ``train_count`` (int, or None if
             unknown), ``group`` (str, or None), ``num_positives`` (int, images of the
-            test set with it) and ``average_precision`` (float in percent, NaN without
-            a positive). None before, and in processes other than the main one.
+            test set with the class) and ``average_precision`` (float in percent, NaN
+            without a positive). None before an evaluation, and in processes other than
+            the main one.
 
     Examples:
         >>> import torch
@@ -110,8 +111,8 @@ class LongTailMAP(BaseMetric):
 
         Args:
             data_batch: Not used.
-            data_samples (Sequence[dict]): Each with ``pred_logits`` or, if there is
-                none, ``pred_score``, (C,), and with ``gt_score``, (C,), 1 positive,
+            data_samples (Sequence[dict]): Samples with ``pred_logits`` or, without
+                logits, ``pred_score``, (C,), and with ``gt_score``, (C,), 1 positive,
                 0 negative, -1 unknown, or else ``gt_label``; ``pred_classes``, where
                 the head states it, must be the data set's classes.
         """

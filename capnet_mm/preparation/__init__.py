@@ -1,8 +1,8 @@
 """From raw downloads to annotation files: readers, checks and the writer.
 
-``tools/prepare_data.py`` is their command line. A reader turns what is published
-into one :class:`LabelledSet`; :func:`check_set` says what is in it and what is wrong
-with it; :func:`write_set` writes one file a split, which
+``tools/prepare_data.py`` is the command line of this package. A reader turns what is
+published into one :class:`LabelledSet`; :func:`check_set` says what is in it and what
+is wrong with it; :func:`write_set` writes one file a split, which
 :class:`~capnet_mm.datasets.ImageListDataset` reads. Nothing here ever unpickles a file.
 """
 

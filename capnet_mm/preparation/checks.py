@@ -19,8 +19,8 @@ _Image = tuple[str, str]  # split and path
 _DATA_SETS = {"voc_lt": VOCLT, "coco_lt": COCOLT, "nus_wide": NUSWIDE}
 
 
-class Figure(NamedTuple):
-    """A figure of a set, beside what its authors published."""
+class PublishedNumber(NamedTuple):
+    """A number found in a set, beside the number that its authors published."""
 
     name: str
     found: object
@@ -28,8 +28,8 @@ class Figure(NamedTuple):
 
 
 @dataclass
-class Report:
-    """What :func:`check_set` found; counts are those of the set as it is now."""
+class SetReport:
+    """Findings of :func:`check_set`; counts are of the set as it is now."""
 
     labelled_set: LabelledSet
     images_checked: bool  # whether it was looked for missing images and same bytes
@@ -53,8 +53,8 @@ class Report:
         return frequency_groups(self.labelled_set.class_counts("train"))
 
     @property
-    def figures(self) -> list[Figure]:
-        """Those that are published for a set of this name."""
+    def published_numbers(self) -> list[PublishedNumber]:
+        """Numbers of the set, beside those published for a set of this name."""
         splits, counts = self.labelled_set.splits, self.class_counts["train"]
         if self.labelled_set.name not in _DATA_SETS or "test" not in splits:
             return []
@@ -69,7 +69,10 @@ class Report:
             "head / medium / tail classes": tuple(map(len, self.groups.values())),
             "test images without label": sum(not image.labels for image in test),
         }
-        return [Figure(name, found[name], value) for name, value in published.items()]
+        return [
+            PublishedNumber(name, found[name], value)
+            for name, value in published.items()
+        ]
 
     @property
     def unusable(self) -> dict[str, set[str]]:
@@ -85,7 +88,7 @@ def check_set(
     data_root: str | Path,
     check_images: bool = True,
     open_images: bool = False,
-) -> Report:
+) -> SetReport:
     """Check a set; all that is found is in the report, nothing raises.
 
     Args:
@@ -97,7 +100,7 @@ def check_set(
         open_images (bool): Whether to decode every image, to its end: it takes minutes.
     """
     data_root = Path(data_root).expanduser()
-    report = Report(labelled_set, check_images or open_images, open_images)
+    report = SetReport(labelled_set, check_images or open_images, open_images)
     splits = labelled_set.splits.items()
     every = [(split, image.path) for split, images in splits for image in images]
     report.same_path = _pairs(_finer([every], lambda path: path))
@@ -111,7 +114,7 @@ def check_set(
     return report
 
 
-def drop_unusable(report: Report) -> Report:
+def drop_unusable(report: SetReport) -> SetReport:
     """Take the images that are missing or do not open off the set, in place.
 
     ``ValueError`` if nothing would be left of a split. Returns the same report, which
@@ -152,7 +155,7 @@ def _drop(labelled_set: LabelledSet, which: str, unwanted: Callable) -> None:
             dropped[split] = dropped.get(split, 0) + number
 
 
-def _look_for(every: list[_Image], data_root: Path, report: Report) -> list[_Image]:
+def _look_for(every: list[_Image], data_root: Path, report: SetReport) -> list[_Image]:
     """The images that are there; which are not, or do not open, is reported."""
     load, there = LoadImage(), []
     for split, path in every:

@@ -41,11 +41,13 @@ def read_coco_lt(
         data_root (str | Path): Folder that ``annotations`` and the images are in.
         train_list (str | Path, optional): List of the training images, in a form of
             :mod:`.id_lists`. Defaults to LMPT's or the DB-loss project's file.
-        test_list (str | Path, optional): Defaults to ``coco_lt_test.txt`` if it is
-            there, else to all images of the annotation file.
-        train_annotations (str | Path, optional): Defaults to
+        test_list (str | Path, optional): List of the test images. Defaults to
+            ``coco_lt_test.txt`` if it is there, else to all images of the annotation
+            file.
+        train_annotations (str | Path, optional): COCO's annotation file. Defaults to
             ``annotations/instances_train2017.json``; not needed if the list has labels.
-        test_annotations (str | Path, optional): The same for val2017.
+        test_annotations (str | Path, optional): COCO's annotation file. Defaults to
+            ``annotations/instances_val2017.json``; not needed if the list has labels.
         labels (str): Whose labels are taken where both are there: 'list' (default)
             or 'annotations'.
     """

@@ -1,4 +1,4 @@
-"""What every reader gives, every check looks at and the writer writes."""
+"""A labelled set, which readers give, checks look at and the writer writes."""
 
 from collections import Counter
 from collections.abc import Sequence

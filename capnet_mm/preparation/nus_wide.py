@@ -28,7 +28,7 @@ from capnet_mm.datasets.nus_wide import NUS_WIDE_CONCEPTS, NUSWIDE
 
 from .labelled_set import LabelledImage, LabelledSet, Labels
 from .reading import SourceFiles, clean_path, wrong
-from .table import Columns, Row, label_rows, read_table, split_rows
+from .table import Columns, LabelRow, label_rows, read_table, split_rows
 
 _IMAGE_LISTS = ("ImageList", "ImageList/ImageList", "")
 _LABELS = (
@@ -55,8 +55,10 @@ def read_nus_wide(
             of ML-Decoder's table start from another). Defaults to 'Flickr'.
         train_list (str | Path, optional): List of the training images. Defaults to
             None: what is published is read.
-        test_list (str | Path, optional): The same of the test images.
-        table (str | Path, optional): Of the images of both. Not with lists.
+        test_list (str | Path, optional): List of the test images; goes with
+            ``train_list``.
+        table (str | Path, optional): Table of the images of both splits, in place of
+            the two lists.
     """
     files = SourceFiles(data_root)
     if (train_list is None) != (test_list is None):
@@ -81,18 +83,18 @@ def read_nus_wide(
     return result
 
 
-def _read_table(files: SourceFiles, path: Path) -> dict[str, list[Row]]:
+def _read_table(files: SourceFiles, path: Path) -> dict[str, list[LabelRow]]:
     rows, _ = read_table(files, path, Columns("filepath", "label", "split_name"))
     rows = [row._replace(path=_clean(row.path)) for row in rows]
     check_images(((row.path, row.place) for row in rows), path)
     return split_rows(rows, path, "test")
 
 
-def _read_list(files: SourceFiles, path: Path) -> list[Row]:
-    def parse(line: str, place: str) -> Row:
+def _read_list(files: SourceFiles, path: Path) -> list[LabelRow]:
+    def parse(line: str, place: str) -> LabelRow:
         first, comma, rest = line.partition(",")
         image, *words = (first, *rest.split()) if comma else line.split()
-        return Row(_clean(image), words, [], place)
+        return LabelRow(_clean(image), words, [], place)
 
     hint = "check --train-list and --test-list."
     return files.read_images(path.expanduser(), hint, parse)
@@ -152,11 +154,11 @@ def _read_columns(
 
 
 def _read_paths(files: SourceFiles, path: Path) -> list[str]:
-    def parse(line: str, place: str) -> Row:
+    def parse(line: str, place: str) -> LabelRow:
         if not line.strip():
             reason = "the number of the line is what the label files go by"
             raise ValueError(f"{place} is empty: {reason}.")
-        return Row(_clean(line), [], [], place)
+        return LabelRow(_clean(line), [], [], place)
 
     hint = "unpack ImageList.zip into the data root."
     return [row.path for row in files.read_images(path, hint, parse, blank=True)]

@@ -27,7 +27,7 @@ from capnet_mm.datasets.list_files import check_images, read_text
 from .labelled_set import LabelledSet
 from .reading import SourceFiles, clean_path, wrong
 from .split import draw_split
-from .table import Columns, Row, are_names, label_rows, read_table, split_rows
+from .table import Columns, LabelRow, are_names, label_rows, read_table, split_rows
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _TABLES = (".csv", ".tsv")
@@ -49,17 +49,19 @@ def read_own_data(
 
     Args:
         data_root (str | Path): Folder that the images are in.
-        train (str | Path): The labels; of all images, if the split is drawn.
+        train (str | Path): The labels of the training images, or of all images if the
+            split is drawn.
         val (str | Path, optional): The labels of the validation images.
         val_fraction (float, optional): Part of ``train`` to draw for validation, with
-            ``seed``, by :func:`draw_split`. Not with ``val``.
-        seed (int): Defaults to 0.
+            ``seed``, by :func:`draw_split`; excludes ``val``.
+        seed (int): Seed of the drawing. Defaults to 0.
         classes (str | Path | Sequence[str], optional): Class names, or a file of them
             (:func:`~capnet_mm.datasets.read_class_names`); labels may then be numbers
             as well. Defaults to all names that occur, sorted; of a table with one
             column a class, to the names of the columns.
         image_dir (str): Folder in the data root that image paths start from.
-        name (str): Of the data set. Defaults to 'custom'.
+        name (str): Name of the data set, which its files begin with. Defaults to
+            'custom'.
         **columns: Fields of :class:`~.table.Columns`. With ``split_column``, neither
             ``val`` nor ``val_fraction``; 'test' is the validation set as well.
     """
@@ -100,7 +102,7 @@ def _check_options(
 
 def _read_rows(
     files: SourceFiles, paths: dict[str, Path], image_dir: str, columns: Columns
-) -> tuple[dict[str, list[Row]], list[str] | None]:
+) -> tuple[dict[str, list[LabelRow]], list[str] | None]:
     """Rows by split, and the class names that the columns of the first table are."""
     rows, class_columns = {}, {}
     for split, path in paths.items():
@@ -122,14 +124,14 @@ def _read_rows(
     return rows, class_columns.get("train")
 
 
-def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[Row]:
+def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[LabelRow]:
     keys = columns.path_column or "path", columns.labels_column or "labels"
     expected = (
         f"an object with {keys[0]!r}, the path of an image, and {keys[1]!r}, a list of "
         "class names (and maybe 'unknown', another)"
     )
 
-    def parse(line: str, place: str) -> Row:
+    def parse(line: str, place: str) -> LabelRow:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
@@ -140,12 +142,12 @@ def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[Row]:
         if not (isinstance(image, str) and are_names(names) and are_names(unknown)):
             raise wrong(place, expected, line.strip())
         names, unknown = ([str(n).strip() for n in each] for each in (names, unknown))
-        return Row(clean_path(image), names, unknown, place)
+        return LabelRow(clean_path(image), names, unknown, place)
 
     return files.read_images(path, _HINT, parse)
 
 
-def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Row]:
+def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[LabelRow]:
     paths, image_dir = sorted(folder.rglob("*.txt")), files.root / image_dir
     suffixes = (*_SUFFIXES, *map(str.upper, _SUFFIXES))
     rows = []
@@ -157,7 +159,7 @@ def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Row]:
             images = f"several images {stem} in {image_dir} ({', '.join(there)})"
             raise ValueError(f"{path}: there are {images}; expected one.")
         image = stem + (there or _SUFFIXES)[0]  # .jpg, to be named as missing
-        rows.append(Row(image, list(filter(None, names)), [], str(path)))
+        rows.append(LabelRow(image, list(filter(None, names)), [], str(path)))
     files.record(folder, paths)
     return rows
 
@@ -165,7 +167,7 @@ def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Row]:
 def _class_names(
     classes: str | Path | Sequence[str] | None,
     columns: list[str] | None,
-    rows: dict[str, list[Row]],
+    rows: dict[str, list[LabelRow]],
     path: Path,
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Names of the classes, and names for prompts if a file gives them."""

@@ -10,7 +10,7 @@ from .labelled_set import LabelledSet
 
 
 def wrong(place: str, expected: str, got: object) -> ValueError:
-    """The error that something else than expected stands in a place."""
+    """Make the error that something else than expected stands in a place."""
     return ValueError(f"{place}: expected {expected}, got {got!r}.")
 
 
@@ -53,13 +53,13 @@ class SourceFiles:
     def find(
         self, names: Sequence[str], given: str | Path | None = None
     ) -> Path | None:
-        """The file that was given, else the first of these that is there, or None."""
+        """Find a file: the given one, else the first of these names, or None."""
         paths = [self.root / name for name in names]
         there = next((path for path in paths if path.exists()), None)
         return there if given is None else Path(given).expanduser()
 
     def find_list(self, names: Sequence[str], given: str | Path | None) -> Path:
-        """As :meth:`find`, of an image list; ``FileNotFoundError`` without any."""
+        """Find an image list as :meth:`find` does, or raise ``FileNotFoundError``."""
         if path := self.find(names, given):
             return path
         raise FileNotFoundError(
@@ -69,7 +69,7 @@ class SourceFiles:
         )
 
     def start_set(self, name: str, metainfo: dict, **options: str) -> LabelledSet:
-        """A set without images of these files, and of the classes of a data set."""
+        """Begin a set of these files, with the classes of a data set and no image."""
         prompt_names = metainfo.get("prompt_names")
         return LabelledSet(
             name, metainfo["classes"], prompt_names, {}, self.records, options
@@ -78,9 +78,9 @@ class SourceFiles:
     def read_images(
         self, path: Path, hint: str, parse: Callable, blank: bool = False
     ) -> list:
-        """What ``parse(line, place)`` makes of each line of a list of images.
+        """Read a list of images, each line by ``parse(line, place)``.
 
-        It gives a tuple that begins with path or id of an image and has its
+        ``parse`` gives a tuple that begins with path or id of an image and has its
         ``place`` ("list.txt, line 3"). Blank lines are skipped, or with ``blank``
         parsed but for those at the end. The file is recorded.
         """

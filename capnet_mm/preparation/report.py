@@ -5,18 +5,18 @@ from collections.abc import Iterable, Sequence
 from capnet_mm.evaluation.frequency_groups import by_train_count, group_of
 from capnet_mm.tables import Table
 
-from .checks import Report
+from .checks import SetReport
 from .labelled_set import LabelDifference
 
 
-def format_report(report: Report, limit: int | None = None) -> str:
+def format_report(report: SetReport, limit: int | None = None) -> str:
     """What is in a set and what is wrong with it, with a line break at the end.
 
     Of each list of images, at most ``limit`` lines are shown; None for all.
     """
     of = report.labelled_set
     parts = [_overview(report)]
-    if report.figures:
+    if report.published_numbers:
         parts.append(_published(report))
     parts.append(_counts(report))
     if of.notes:
@@ -44,7 +44,7 @@ def _in_splits(lines: dict[str, list[str]]) -> list[str]:
     return [f"{split}: {line}" for split, each in lines.items() for line in each]
 
 
-def _overview(report: Report) -> str:
+def _overview(report: SetReport) -> str:
     labelled_set, counts = report.labelled_set, report.class_counts
     lines = [f"Data set {labelled_set.name}: {len(labelled_set.classes)} classes"]
     for split, images in labelled_set.splits.items():
@@ -59,16 +59,16 @@ def _overview(report: Report) -> str:
     return "\n  ".join([*lines, f"classes by training images: {sizes}"])
 
 
-def _published(report: Report) -> str:
+def _published(report: SetReport) -> str:
     lines = ["Beside the published figures"]
-    for name, found, published in report.figures:
+    for name, found, published in report.published_numbers:
         differs = f"DIFFERS, published: {_number(published)}"
         verdict = "as published" if found == published else differs
         lines.append(f"{name}: {_number(found)}, {verdict}")
     return "\n  ".join(lines)
 
 
-def _counts(report: Report) -> str:
+def _counts(report: SetReport) -> str:
     names, counts = report.labelled_set.classes, report.class_counts
     group = group_of(report.groups)
     rows = [

@@ -15,7 +15,7 @@ from .reading import SourceFiles, clean_path, wrong
 _SPLITS = ("train", "val", "test")
 
 
-class Row(NamedTuple):
+class LabelRow(NamedTuple):
     """One image of a table, or of another form with class names."""
 
     path: str
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
 
 def read_table(
     files: SourceFiles, path: Path, columns: Columns
-) -> tuple[list[Row], list[str] | None]:
+) -> tuple[list[LabelRow], list[str] | None]:
     """Rows of a table with a header, and the classes if there is a column for each.
 
     A ``.tsv`` file is parted by tabs, all others by commas. Errors name the line.
@@ -65,7 +65,9 @@ def read_table(
     return rows, None if columns.labels_column else classes
 
 
-def split_rows(rows: list[Row], path: Path, held_out: str) -> dict[str, list[Row]]:
+def split_rows(
+    rows: list[LabelRow], path: Path, held_out: str
+) -> dict[str, list[LabelRow]]:
     """Part rows by the column of splits; those not for training are ``held_out``."""
     found = sorted({row.split for row in rows})
     if len(found) != 2 or "train" not in found:
@@ -80,7 +82,7 @@ def split_rows(rows: list[Row], path: Path, held_out: str) -> dict[str, list[Row
 
 
 def label_rows(
-    rows: list[Row], classes: Sequence[str], image_dir: str, numbers: bool = True
+    rows: list[LabelRow], classes: Sequence[str], image_dir: str, numbers: bool = True
 ) -> list[LabelledImage]:
     """Turn class names (with ``numbers``, also positions in ``classes``) into labels.
 
@@ -129,7 +131,7 @@ def _resolve(
 
 def _row(
     cell_of: dict[str, str], columns: Columns, classes: list[str], place: str
-) -> Row:
+) -> LabelRow:
     path = clean_path(cell_of[columns.path_column])
     split = cell_of.get(columns.split_column, "")
     if columns.split_column and split not in _SPLITS:
@@ -137,7 +139,7 @@ def _row(
         raise ValueError(f"{place}: split {split!r} is none of {known}.")
     if columns.labels_column:
         cell = cell_of[columns.labels_column]
-        return Row(path, _names(cell, columns.separator, place), [], place, split)
+        return LabelRow(path, _names(cell, columns.separator, place), [], place, split)
     for name in classes:
         if cell_of[name] not in ("0", "1", "-1"):
             raise ValueError(
@@ -147,7 +149,7 @@ def _row(
             )
     names = [name for name in classes if cell_of[name] == "1"]
     unknown = [name for name in classes if cell_of[name] == "-1"]
-    return Row(path, names, unknown, place, split)
+    return LabelRow(path, names, unknown, place, split)
 
 
 def _names(cell: str, separator: str, place: str) -> list[str]:

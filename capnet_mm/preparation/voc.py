@@ -30,10 +30,10 @@ def read_voc_lt(
         data_root (str | Path): Folder that ``VOCdevkit`` is in.
         train_list (str | Path, optional): List of the training images, in a form of
             :mod:`.id_lists`. Defaults to LMPT's or the DB-loss project's file.
-        test_list (str | Path, optional): Defaults to ``voc_lt_test.txt``, else
-            VOC2007's ``ImageSets/Main/test.txt``.
+        test_list (str | Path, optional): List of the test images. Defaults to
+            ``voc_lt_test.txt``, else VOC2007's ``ImageSets/Main/test.txt``.
         voc2012 (str): Folder of the images whose ids have a year (2008_000023).
-        voc2007 (str): Folder of all others.
+        voc2007 (str): Folder of all other images.
         labels (str): Whose labels are taken where both are there: 'list' (default)
             or 'annotations'. Images without either are refused.
         difficult (str): What a class is of which an image has "difficult" objects

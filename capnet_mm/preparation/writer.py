@@ -5,7 +5,7 @@ The format is MMPretrain's, of which its ``MultiLabelDataset`` reads the two key
 
     {"metainfo": {
         "classes": ["aeroplane", …],       a label is a position in this list
-        "prompt_names": ["airplane", …],   the same in the words of prompts
+        "prompt_names": ["airplane", …],   the classes in the words of prompts
         "class_counts": [6, …],            training images of each class, in the files
         "num_images": 1142,                of all splits, and of all classes
         "split": "train",
@@ -18,7 +18,7 @@ The format is MMPretrain's, of which its ``MultiLabelDataset`` reads the two key
 ``img_path`` starts from the data root; ``gt_label`` is sorted, without repeats, and
 empty for an image without labels; ``gt_unknown`` is there if it is not known whether
 the image shows these classes. There is one image a line. A source with ``files`` is a
-folder of so many: its hash is that of the lines ``name NUL hash`` of these. The same
+folder of so many files: its hash is the one of their lines ``name NUL hash``. The same
 input gives the same bytes.
 """
 

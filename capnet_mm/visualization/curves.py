@@ -16,10 +16,10 @@ class Curves:
     """Numbers over the course of a training.
 
     Attributes:
-        losses: By name, over iterations.
-        learning_rates: By name, over iterations.
+        losses: Losses by name, over iterations.
+        learning_rates: Learning rates by name, over iterations.
         scores: Results of validation by name, over epochs or iterations.
-        score_unit: Which of the two: 'epoch' or 'iteration'.
+        score_unit: Unit of the scores' steps, 'epoch' or 'iteration'.
     """
 
     losses: dict[str, Series]

@@ -20,7 +20,7 @@ def training_curves(curves: Curves, theme: str = "light") -> Figure:
     such scores, else all scores.
 
     Args:
-        curves: What to draw.
+        curves: Curves to draw.
         theme: 'light' or 'dark'.
 
     Returns:
@@ -54,15 +54,15 @@ def training_curves(curves: Curves, theme: str = "light") -> Figure:
 
 
 def running_mean(values: Sequence[float], window: int) -> np.ndarray:
-    """Mean of each value and its neighbours on both sides.
+    """Average each value with its neighbours on both sides.
 
     Args:
-        values: (N,).
-        window: How many values the mean is over, the middle one included; an even
+        values: The values, (N,).
+        window: Number of values that are averaged, the middle one included; an even
             number counts as the next odd one. At the ends there are fewer.
 
     Returns:
-        (N,).
+        The means, (N,).
     """
     values = np.asarray(values, dtype=float)
     kernel = np.ones(min(window // 2 * 2 + 1, 2 * len(values) - 1))

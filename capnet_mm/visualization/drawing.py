@@ -42,11 +42,11 @@ CJK_FONTS = (
 def render_png(figure: Figure, dpi: int = 144) -> bytes:
     """Make a PNG of a figure.
 
-    Letters that the figure's font lacks come from those of :data:`CJK_FONTS` that
-    are installed.
+    Letters that the figure's font lacks come from the installed fonts of
+    :data:`CJK_FONTS`.
 
     Args:
-        figure: What to draw; its texts are given these fonts too.
+        figure: Figure to draw; its texts are given these fonts too.
         dpi: Pixels an inch.
 
     Returns:
@@ -65,9 +65,9 @@ def new_figure(width: float, height: float, colors: Theme) -> Figure:
     """Begin a figure whose parts are placed by matplotlib.
 
     Args:
-        width: Inches.
-        height: Inches.
-        colors: For its ground.
+        width: Width in inches.
+        height: Height in inches.
+        colors: Theme, which gives the colour of the ground.
 
     Returns:
         The empty figure.
@@ -83,11 +83,11 @@ def add_axes(
     """Add axes to a figure, at a place of one's own.
 
     Args:
-        figure: To add to.
-        left: Inches from its left edge.
-        bottom: Inches from its lower edge.
-        width: Inches.
-        height: Inches.
+        figure: Figure to add to.
+        left: Distance from the figure's left edge, in inches.
+        bottom: Distance from the figure's lower edge, in inches.
+        width: Width in inches.
+        height: Height in inches.
 
     Returns:
         The axes.
@@ -100,8 +100,8 @@ def style_axes(axes: Axes, colors: Theme) -> None:
     """Set the theme's colours, and leave out what is not needed.
 
     Args:
-        axes: To change.
-        colors: Of the theme.
+        axes: Axes to change.
+        colors: Theme of the figure.
     """
     axes.set_facecolor(colors.background)
     axes.set_axisbelow(True)
@@ -121,7 +121,7 @@ def name_axis(axis: Axis, names: Sequence[str], rotation: float = 0) -> None:
     Args:
         axis: The axis, with the classes at 0, 1, 2, ….
         names: The names, which are cut by :func:`short_name`.
-        rotation: Degrees. Defaults to 0.
+        rotation: Rotation of the names in degrees. Defaults to 0.
     """
     size = 8 if len(names) <= 60 else 6
     axis.set_ticks(
@@ -137,7 +137,7 @@ def short_name(name: str) -> str:
     """Cut a name that is too long for a figure.
 
     Args:
-        name: Of a class.
+        name: Name of a class.
 
     Returns:
         At most 24 characters, with … for what was cut off.

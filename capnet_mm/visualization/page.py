@@ -26,13 +26,13 @@ _READABLE_WIDTH = 640
 class PageFigure:
     """A figure, in the colours of both themes.
 
-    It is shown as large as its resolution says (96 pixels an inch if it says none),
-    at most as wide as the page.
+    The figure is shown as large as its resolution says (96 pixels an inch without
+    one), at most as wide as the page.
 
     Attributes:
         light: PNG file, or its content.
-        dark: The same for dark ground. None: the light one serves.
-        caption: What it shows; also its text for those who do not see it.
+        dark: PNG file for dark ground, or its content; None: the light one serves.
+        caption: Text below the figure; also read out to those who do not see it.
     """
 
     light: Path | bytes
@@ -42,7 +42,7 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what belongs under it.
+    """A heading with text, tables and figures under it.
 
     Attributes:
         title: The heading.
@@ -62,12 +62,12 @@ def write_page(
 ) -> None:
     """Write a report; see :func:`render_page`.
 
-    What is at ``path`` is the old file or the whole new one, never a part.
+    ``path`` holds the old file or the whole new one, never a part.
 
     Args:
         path: The HTML file; its folder must be there.
         title: Title of the page.
-        sections: What it shows.
+        sections: Sections of the page.
         lead: Plain text before the first section.
     """
     page = render_page(title, sections, lead)
@@ -78,11 +78,11 @@ def render_page(title: str, sections: Sequence[Section], lead: str = "") -> str:
     """Compose a report: one file, no script, nothing loaded from elsewhere.
 
     The colours follow the reader's system, light or dark. All text is escaped. The
-    form is that of ``page.html.jinja`` and ``page.css``, which lie beside this module.
+    files ``page.html.jinja`` and ``page.css`` beside this module give the form.
 
     Args:
         title: Title of the page.
-        sections: What it shows.
+        sections: Sections of the page.
         lead: Plain text before the first section.
 
     Returns:

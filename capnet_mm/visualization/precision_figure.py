@@ -26,7 +26,7 @@ def per_class_ap(classes: Sequence[dict], theme: str = "light") -> Figure:
     precision: a cross takes the place of its bar.
 
     Args:
-        classes: As ``LongTailMAP.class_results``: ``name``, ``train_count`` (or
+        classes: ``LongTailMAP.class_results``, with ``name``, ``train_count`` (or
             None), ``group`` (or None), ``average_precision`` in percent (or NaN).
         theme: 'light' or 'dark'.
 

@@ -55,7 +55,7 @@ class GraphExcerpt:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image.
+    """A model's prediction for one image.
 
     Attributes:
         image: (H, W, 3) RGB, uint8.
@@ -70,7 +70,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that a report tells.
+    """Data of the report of a run.
 
     Attributes:
         config: Name of the config.
@@ -78,10 +78,10 @@ class RunReport:
         epoch: Epochs that the model was trained for; None if not known.
         tta: Whether several views of each image were averaged.
         metrics: Results of the evaluation by name.
-        classes: As ``LongTailMAP.class_results``; empty if there are none.
+        classes: ``LongTailMAP.class_results``; empty if there are none.
         names: Names of the classes in the predictions.
-        predictions: Some images.
-        curves: How the training went.
+        predictions: Predictions of some images.
+        curves: Curves of the training.
         graph: The label graph, if the model has one.
     """
 
@@ -101,7 +101,7 @@ def report_files(report: RunReport) -> dict[str, bytes]:
     """Compose the files of a report.
 
     Args:
-        report: What to tell.
+        report: Data of the report.
 
     Returns:
         Content of each file by its name: ``report.html``, which holds everything,
@@ -126,9 +126,9 @@ def ranked_labels(
 ) -> list[SheetLabel]:
     """Choose the labels to show of an image.
 
-    Those predicted are the k best, k being the number of its true labels, at least
-    one: a threshold would leave rare classes out, whose probabilities are low. Then
-    come the true ones that are not among them.
+    Predicted are the k best labels, k being the number of true labels of the image, at
+    least one: a threshold would leave rare classes out, whose probabilities are low.
+    Then come the true labels that are not predicted.
 
     Args:
         scores: (C,) probabilities.

@@ -1,4 +1,4 @@
-"""The figure of images with what a model says of them."""
+"""The figure of images with a model's predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class SheetLabel:
     """A label under an image of :func:`prediction_sheet`.
 
     Attributes:
-        name: The class.
-        score: Its probability, 0 to 1.
+        name: Name of the class.
+        score: Probability of the class, 0 to 1.
         outcome: 'correct', 'false' (predicted, not true), 'missed' (true, not
             predicted) or 'unknown' (predicted, the truth is not known).
     """
@@ -42,7 +42,7 @@ class SheetImage:
 
     Attributes:
         pixels: (H, W, 3) RGB, uint8.
-        labels: What is written below, in this order.
+        labels: Labels that are written below, in this order.
     """
 
     pixels: np.ndarray
@@ -55,7 +55,7 @@ def prediction_sheet(images: Sequence[SheetImage], theme: str = "light") -> Figu
     Marks differ in form as well as in colour.
 
     Args:
-        images: What to draw, four in a row. Of many labels the first six are
+        images: Images to draw, four in a row. Of many labels the first six are
             written.
         theme: 'light' or 'dark'.
 

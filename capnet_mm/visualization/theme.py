@@ -12,16 +12,16 @@ class Theme:
     """Colours of ground, text and lines.
 
     Attributes:
-        background: Behind everything.
-        surface: Behind what is set off, such as captions of tables.
-        text: Text.
+        background: Ground behind everything.
+        surface: Ground of what is set off, such as captions of tables.
+        text: Ordinary text.
         muted: Text that steps back: captions, axis labels.
         line: Grids, axes, rules.
-        accent: What is drawn without a group.
-        correct: A prediction that is right (from the palette of the groups, too),
-        false: one that is wrong,
-        missed: a label that was not predicted; figures add symbols to these colours.
-        ramp: From nothing to much, in heat maps; begins with the background.
+        accent: Bars and lines that belong to no group.
+        correct: Predictions that are right (from the palette of the groups, too).
+        false: Predictions that are wrong.
+        missed: Labels that were not predicted; figures add symbols to these colours.
+        ramp: Colours of heat maps, from low to high; begins with the background.
     """
 
     background: str
@@ -71,7 +71,7 @@ def get_theme(name: str) -> Theme:
         name: 'light' or 'dark'.
 
     Returns:
-        Its colours.
+        The colours of the theme.
 
     Raises:
         ValueError: There is no such theme.

@@ -16,8 +16,8 @@ def sample_sheet(dataset, indices: Sequence[int], num_views: int, path: Path) ->
 
     Args:
         dataset: An ``ImageListDataset`` whose pipeline ends in ``PackInputs``.
-        indices: Which images.
-        num_views: How many draws of the pipeline's augmentations an image.
+        indices: Indices of the images to draw.
+        num_views: Number of draws of the pipeline's augmentations for each image.
         path: The PNG file to write.
     """
     names = dataset.metainfo["classes"]
@@ -66,11 +66,11 @@ def count_plot(metainfo: dict, path: Path) -> None:
 
 
 def cooccurrence(labels: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
-    """How often a class is seen beside another.
+    """Count how often a class is seen beside another.
 
     Args:
         labels: Labels of each image.
-        num_classes: C.
+        num_classes: Number of classes, C.
 
     Returns:
         (C, C): row c, column k is the share of the images with c that have k too;

@@ -58,5 +58,5 @@ def test_unusable_images_can_be_dropped(root):
 def test_published_figures_are_those_that_a_report_counts(data_set):
     name = data_set.TRAIN_LIST.rpartition("_train")[0]
     report = preparation.check_set(make([("a", ())], [("b", ())], name), ".", False)
-    found = {figure.name: figure.published for figure in report.figures}
+    found = {figure.name: figure.published for figure in report.published_numbers}
     assert found == data_set.PUBLISHED

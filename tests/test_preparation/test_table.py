@@ -4,7 +4,7 @@ import pytest
 
 from capnet_mm import preparation
 from capnet_mm.preparation.reading import SourceFiles
-from capnet_mm.preparation.table import Columns, Row, label_rows, read_table
+from capnet_mm.preparation.table import Columns, LabelRow, label_rows, read_table
 
 
 def names_of(labelled_set, split="train"):
@@ -19,13 +19,13 @@ def test_rows_say_where_they_stand_and_columns_which_classes_there_are(write, tm
     rows, classes = read_table(SourceFiles(tmp_path), path, Columns())
     assert classes == ["cat", "dog"]
     assert rows == [
-        Row("a/b.jpg", ["cat"], ["dog"], f"{path}, line 2"),
-        Row("c.jpg", ["dog"], [], f"{path}, line 4"),
+        LabelRow("a/b.jpg", ["cat"], ["dog"], f"{path}, line 2"),
+        LabelRow("c.jpg", ["dog"], [], f"{path}, line 4"),
     ]
 
 
 def test_numbers_are_labels_where_they_are_allowed():
-    rows = [Row("a.jpg", ["dog", "0", "02"], [], "t.csv, line 2")]
+    rows = [LabelRow("a.jpg", ["dog", "0", "02"], [], "t.csv, line 2")]
     (image,) = label_rows(rows, ["ox", "cat", "dog"], "pets")
     assert (image.path, image.labels) == ("pets/a.jpg", (0, 2))
     with pytest.raises(

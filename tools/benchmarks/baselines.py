@@ -25,7 +25,7 @@ class FullLengthTextEncoder(CLIPTextEncoder):
     def forward(
         self, embeddings: Tensor, eos_index: Tensor, num_shared: int = 0
     ) -> Tensor:
-        """See :meth:`CLIPTextEncoder.forward`."""
+        """Encode prompts as :meth:`CLIPTextEncoder.forward` does, padding included."""
         num_classes, length, width = embeddings.shape
         padding = self.token_embedding.weight[0].detach()  # token 0 fills up
         padding = padding.expand(num_classes, self.context_length - length, width)
@@ -51,7 +51,7 @@ def restore_layers(module: nn.Module) -> None:
 def everything_in_autograd(module: nn.Module) -> Iterator[None]:
     """Have gradients of all weights computed, as where nothing is frozen.
 
-    They are thrown away; the optimiser never sees them.
+    The gradients of frozen weights are thrown away; the optimiser never sees them.
     """
     frozen = [p for p in module.parameters() if not p.requires_grad]
     for parameter in frozen:

@@ -24,9 +24,10 @@ def classifier(clip: str, num_classes: int, seed: int = 0, **parts: dict) -> nn.
 
     Args:
         clip: open_clip's name of the CLIP.
-        num_classes: C.
-        seed: Two models of one seed have the same weights.
-        **parts: What ``head`` and ``backbone`` have beside or instead.
+        num_classes: Number of classes, C.
+        seed: Seed of the weights, which two models of one seed share.
+        **parts: Configs ``head`` and ``backbone`` that complete or replace the
+            defaults.
     """
     torch.manual_seed(seed)
     names = class_names(num_classes)

@@ -35,14 +35,14 @@ GRID = 8  # pixels: crops on it exist at every size that a JPEG is decoded at
 
 
 class CroppedImage(NamedTuple):
-    """A file and what is cut out of it.
+    """An image file and the crop that is cut out of it.
 
     Args:
         path (str): The file.
-        width (int): Of the file, in pixels.
+        width (int): Width of the file's image, in pixels.
         crop (tuple[int, int, int, int]): Top, left, height and width in pixels of
             the file.
-        flip (bool): Whether it is mirrored.
+        flip (bool): Whether the crop is mirrored.
     """
 
     path: str
@@ -63,20 +63,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", default=str(CONFIG), help="file with the train_pipeline to measure"
     )
     parser.add_argument(
-        "--images", type=int, default=32, help="of the smallest size, fewer of others"
+        "--images",
+        type=int,
+        default=32,
+        help="number of the smallest size, fewer of others",
     )
-    parser.add_argument("--workers", type=int, default=2, help="of the data loader")
-    parser.add_argument("--seed", type=int, default=0, help="of images and crops")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="workers of the data loader"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of images and crops")
 
 
 def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure.
 
     Args:
-        args (argparse.Namespace): Of :func:`add_arguments`, and ``rounds``.
+        args (argparse.Namespace): Options of :func:`add_arguments`, and ``rounds``.
 
     Returns:
-        list[Measurement]: For every size of image, one in this process and one
+        list[Measurement]: Two for every size of image, one in this process and one
         through a data loader.
 
     Raises:
@@ -162,7 +167,7 @@ def _row(
 
 
 def mmpretrain_view(steps: Sequence[dict]) -> View:
-    """A pipeline of MMPretrain's kind that takes its crop from the image.
+    """Build a pipeline of MMPretrain's kind that takes its crop from the image.
 
     Args:
         steps (Sequence[dict]): Configs of the transforms.
@@ -188,7 +193,7 @@ def mmpretrain_view(steps: Sequence[dict]) -> View:
 
 
 def torchvision_view(image: CroppedImage, scale: tuple[int, int]) -> torch.Tensor:
-    """What torchvision's transforms do, with the crop of the image.
+    """Apply torchvision's transforms, with the crop of the image.
 
     Args:
         image (CroppedImage): The image.

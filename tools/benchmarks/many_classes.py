@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure training steps and starts of epochs for every number of classes.
 
     Args:
-        args (argparse.Namespace): Of :func:`add_arguments`, and ``clip``, ``device``
-            and ``rounds``.
+        args (argparse.Namespace): Options of :func:`add_arguments`, and ``clip``,
+            ``device`` and ``rounds``.
 
     Returns:
         list[Measurement]: The head's rows, then the sampler's; the first of each is

@@ -28,7 +28,7 @@ class Timing:
     """Seconds that a variant took, one number a round.
 
     Args:
-        seconds (tuple[float, ...]): In the order of the rounds.
+        seconds (tuple[float, ...]): Seconds of each round, in order.
     """
 
     seconds: tuple[float, ...]
@@ -63,16 +63,16 @@ class Measurement:
 
     Args:
         what (str): The work, with its sizes.
-        device (str): Where it ran, see :func:`device_name`.
+        device (str): Name of the device it ran on, see :func:`device_name`.
         timings (dict[str, Timing]): Seconds of every variant.
-        figure (str): What came out, e.g. ``'6.3× faster'``.
-        target (str): What was aimed at. Defaults to '': nothing.
+        figure (str): The result, e.g. ``'6.3× faster'``.
+        target (str): The result that was aimed at. Defaults to '': none.
         met (bool, optional): Whether the target is met. Defaults to None: no
             target, or it cannot be said here.
         peak_bytes (dict[str, int]): Peak memory of every variant.
         max_difference (float, optional): Largest absolute difference between the
             variants' results. Defaults to None: not compared.
-        note (str): What else a reader must know. Defaults to ''.
+        note (str): A remark for the reader. Defaults to ''.
     """
 
     what: str
@@ -231,7 +231,7 @@ def write_json(path: str | Path, rows: Sequence[Measurement]) -> None:
 
     Args:
         path: The file.
-        rows: What to write.
+        rows: Rows to write.
     """
     content = {
         "environment": environment(),

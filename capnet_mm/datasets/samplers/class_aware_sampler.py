@@ -30,22 +30,22 @@ class ClassAwareSampler(Sampler):
     Source: Wu et al., *Distribution-Balanced Loss for Multi-Label Classification in
     Long-Tailed Datasets*, ECCV 2020, three images a turn and the divisor 4. Ours:
     classes without an image are left out of the turns and of C; and every epoch
-    starts new shuffles from (seed, epoch), where theirs go on with those of the
-    epoch before, so that training that was resumed samples as training that was
-    not.
+    starts new shuffles from (seed, epoch), where theirs go on with the shuffles of the
+    epoch before, so that resumed training samples as uninterrupted training does.
 
     All processes walk through the same sequence, and process k of K takes its
     elements k, k + K, …: disjoint shares, of the same length for all (the sequence
     goes on until it can be divided).
 
     Args:
-        dataset (Dataset): With ``get_cat_ids(index)``, as MMPretrain's, multi-label
-            or not, or a wrapper of such: MMEngine's, MMPretrain's ``KFoldDataset``,
-            PyTorch's ``Subset``, or any with ``dataset`` and ``indices``.
+        dataset (Dataset): A data set with ``get_cat_ids(index)``, such as MMPretrain's,
+            multi-label or not, or a wrapper of such a data set: MMEngine's,
+            MMPretrain's ``KFoldDataset``, PyTorch's ``Subset``, or any with ``dataset``
+            and ``indices``.
         images_per_turn (int): Images that a class gives in its turn. Defaults to 3.
         epoch_divisor (float): Divides C times the largest n_c. Defaults to 4.
         seed (int, optional): Seed, the same in all processes. Defaults to None:
-            a random one that they agree on; MMEngine's runner gives its own.
+            a random seed that all processes agree on; MMEngine's runner gives its own.
 
     Raises:
         ValueError: The data set cannot tell the classes of an image, has no image

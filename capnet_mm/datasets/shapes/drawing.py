@@ -114,7 +114,7 @@ def fade(image: np.ndarray) -> np.ndarray:
         image: RGB, (H, W, 3), uint8.
 
     Returns:
-        The same, faded.
+        The faded image, (H, W, 3), uint8.
     """
     faded = image @ _FADING.T + _FADED_BLACK
     return faded.clip(0, 255).astype(np.uint8)

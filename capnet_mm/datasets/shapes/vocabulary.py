@@ -23,7 +23,7 @@ class Kind(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How one says it, e.g. ``'striped red circle'``."""
+        """Name of the kind in words, e.g. ``'striped red circle'``."""
         return f"{self.texture} {self.color} {self.shape}"
 
 

@@ -12,10 +12,11 @@ from .resize import check_interpolation, resize
 class FastRandomResizedCrop(RandomResizedCrop):
     """MMPretrain's ``RandomResizedCrop`` with another backend for the resizing.
 
-    The same crops for the same random numbers, and the pixels of its
+    It takes the same crops for the same random numbers, and gives the pixels of
     ``backend='pillow'`` up to rounding (see
     :func:`~capnet_mm.datasets.transforms.resize.resize`), in a fraction of the time.
-    OpenCV, its default backend, has no antialiased bicubic filter.
+    OpenCV, the default backend of MMPretrain's transform, has no antialiased bicubic
+    filter.
 
     **Required Keys:**
 
@@ -63,10 +64,10 @@ class FastRandomResizedCrop(RandomResizedCrop):
         """Crop and resize the image.
 
         Args:
-            results (dict): With ``img``, (H, W, …).
+            results (dict): Sample with ``img``, (H, W, …).
 
         Returns:
-            dict: The same, with the crop as ``img`` and its (height, width) as
+            dict: ``results``, with the crop as ``img`` and its (height, width) as
             ``img_shape``.
         """
         img = results["img"]

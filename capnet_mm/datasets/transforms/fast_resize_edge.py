@@ -10,7 +10,7 @@ from .resize import check_interpolation, resize
 class FastResizeEdge(ResizeEdge):
     """MMPretrain's ``ResizeEdge`` with another backend for the resizing.
 
-    The pixels of its ``backend='pillow'`` up to rounding (see
+    It gives the pixels of ``backend='pillow'`` up to rounding (see
     :func:`~capnet_mm.datasets.transforms.resize.resize`), in a fraction of the time.
 
     **Required Keys:**
@@ -29,7 +29,8 @@ class FastResizeEdge(ResizeEdge):
 
     Args:
         scale (int): Length of the edge in pixels.
-        edge (str): Which: 'short', 'long', 'width' or 'height'. Defaults to 'short'.
+        edge (str): Name of the edge: 'short', 'long', 'width' or 'height'. Defaults to
+            'short'.
         interpolation (str): 'bicubic' or 'bilinear'. Defaults to 'bicubic'.
 
     Examples:

@@ -8,7 +8,7 @@ POSITIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
 
 @TRANSFORMS.register_module()
 class FixedCrop(BaseTransform):
-    """Crop a corner or the centre; one of each are torchvision's five crops.
+    """Crop a corner or the centre: the five positions are torchvision's five crops.
 
     **Required Keys:**
 
@@ -58,10 +58,10 @@ class FixedCrop(BaseTransform):
         """Crop the image.
 
         Args:
-            results (dict): With ``img``, (H, W, …).
+            results (dict): Sample with ``img``, (H, W, …).
 
         Returns:
-            dict: The same, with the crop as ``img`` and its (height, width) as
+            dict: ``results``, with the crop as ``img`` and its (height, width) as
             ``img_shape``.
 
         Raises:

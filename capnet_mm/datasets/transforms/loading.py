@@ -37,12 +37,12 @@ class LoadImage(LoadImageFromFile):
 
     With ``min_edge`` a JPEG in colour is decoded at 1/2, 1/4 or 1/8 of its size, the
     smallest at which its short edge has ``min_edge`` pixels or more; smaller images
-    and all else are loaded as without it. JPEG stores frequencies of 8 x 8 pixels,
-    and the decoder then leaves out the high ones, which saves their transform and
-    most of the memory. An image that is resized afterwards changes little if
-    ``min_edge`` leaves the resizing a factor of 2: by 0.6 to 1.2 of 255 grey levels
-    on average, measured on photographs. For a random crop the factor is smaller: one
-    of a share s of the area, with sides of 3:4 to 4:3, has sides of at least
+    and all other files are loaded at full size. JPEG stores frequencies of 8 x 8
+    pixels, and the decoder then leaves out the high ones, which saves their transform
+    and most of the memory. An image that is resized afterwards changes little if
+    ``min_edge`` leaves the resizing a factor of 2: by 0.6 to 1.2 of 255 grey levels on
+    average, measured on photographs. For a random crop the factor is smaller: a crop
+    with a share s of the area, with sides of 3:4 to 4:3, has sides of at least
     ``sqrt(0.75 s)`` of the short edge, so that 448 and s = 0.5 leave 274 pixels.
 
     Pixels that are there already, as ``img`` without ``img_path``, are passed on:
@@ -57,22 +57,23 @@ class LoadImage(LoadImageFromFile):
 
     - img
     - img_shape
-    - ori_shape (that of the file, also where less was decoded)
+    - ori_shape (shape in the file, also where the image was decoded smaller)
 
     Args:
         to_float32 (bool): Whether to convert the image to float32. Defaults to
             False: uint8.
-        color_type (str): As in MMCV: 'color', 'grayscale' (these two turn the image
-            upright), 'color_ignore_orientation', 'grayscale_ignore_orientation' or
-            'unchanged'. Defaults to 'color'.
-        backend_args (dict, optional): Of the file backend. Defaults to None.
+        color_type (str): MMCV's name of the mode: 'color', 'grayscale' (these two turn
+            the image upright), 'color_ignore_orientation',
+            'grayscale_ignore_orientation' or 'unchanged'. Defaults to 'color'.
+        backend_args (dict, optional): Arguments of MMEngine's file backend. Defaults to
+            None.
         min_edge (int, optional): Pixels that the short edge keeps, if it has as many.
             Defaults to None: every image at its full size.
 
     Raises:
-        CorruptImageError: The file cannot be decoded; the message names it. It is a
-            ``ValueError``. A file that is not there raises as MMEngine's file
-            backend does (``FileNotFoundError``).
+        CorruptImageError: The file cannot be decoded; the message names the file. The
+            error is a ``ValueError``. A missing file raises the error of MMEngine's
+            file backend (``FileNotFoundError``).
     """
 
     def __init__(
@@ -103,10 +104,10 @@ class LoadImage(LoadImageFromFile):
         """Load the image.
 
         Args:
-            results (dict): With ``img_path``.
+            results (dict): Sample with ``img_path``.
 
         Returns:
-            dict: The same, with ``img``, (H, W, 3) or (H, W), ``img_shape`` and
+            dict: ``results``, with ``img``, (H, W, 3) or (H, W), ``img_shape`` and
             ``ori_shape``, (H, W).
         """
         if "img_path" not in results and "img" in results:

@@ -35,8 +35,8 @@ class ConsoleHook(Hook):
     precision of each class, where a :class:`~capnet_mm.evaluation.LongTailMAP` has
     found it, and the file of :class:`ReportHook`. Only the main process prints.
 
-    The tools of this project add it by themselves, unless they are told ``--verbose``
-    or ``--quiet``; in a config it comes beside MMEngine's log.
+    The tools of this project add the hook by themselves, unless they are told
+    ``--verbose`` or ``--quiet``; in a config the hook comes beside MMEngine's log.
 
     Examples:
         >>> custom_hooks = [dict(type='ConsoleHook')]
@@ -175,8 +175,9 @@ def class_table(class_results: Sequence[dict], width: int) -> str:
     """Write the classes' average precision in as few lines as the width allows.
 
     Args:
-        class_results: As :class:`~capnet_mm.evaluation.LongTailMAP` leaves them.
-        width: Characters of a line.
+        class_results: ``class_results`` of a
+            :class:`~capnet_mm.evaluation.LongTailMAP`.
+        width: Number of characters that a line may have.
 
     Returns:
         A table of up to three blocks side by side, the groups from the most to the

@@ -23,7 +23,7 @@ def epoch_worker_init_fn(worker_id: int) -> None:
     augmentations of the first epoch.
 
     Args:
-        worker_id (int): Not used, PyTorch's seed differs between workers.
+        worker_id (int): Not used; PyTorch's seed differs between workers.
     """
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
@@ -45,7 +45,7 @@ class EpochSeedHook(Hook):
       ``worker_init_fn=dict(type='epoch_worker_init_fn')``, if there are workers.
       The number of workers must stay the same.
 
-    A run without a seed of its own takes that of the checkpoint it resumes.
+    A run without a seed of its own takes the seed of the checkpoint it resumes.
 
     Examples:
         >>> custom_hooks = [dict(type='EpochSeedHook')]

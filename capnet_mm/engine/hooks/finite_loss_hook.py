@@ -12,17 +12,18 @@ from ..unwrap import unwrap_model
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops training at a loss that is NaN or infinite, and keeps what was saved.
+    """Stops training at a loss that is NaN or infinite, and keeps the last checkpoint.
 
     When the loss is known the weights have already been updated with its gradient,
     so they are spoiled; the hook comes before :class:`CheckpointHook`, which thus
     neither writes them nor deletes an older checkpoint to make room. With several
     processes all stop if one has such a loss, because their gradients are averaged.
-    After each epoch it looks at the trained weights too, as a finite loss can have
+    After each epoch the hook checks the trained weights too, as a finite loss can have
     an infinite gradient.
 
     Raises:
-        FloatingPointError: Names epoch, iteration, losses and the checkpoint kept.
+        FloatingPointError: A loss or a weight is not finite; the message names epoch,
+            iteration, losses and the checkpoint kept.
 
     Examples:
         >>> custom_hooks = [dict(type='FiniteLossHook')]

@@ -27,9 +27,10 @@ _REFRESH_INTERVAL = 0.1
 class ProgressBarHook(Hook):
     """Shows a bar with epoch, iteration, loss and remaining time.
 
-    One for the whole training, in whose place each validation shows its own while it
-    goes on, and one for each test. Only in the main process, and only where standard
-    output is a terminal: in a file the lines of ``LoggerHook`` say the same. While
+    There is one bar for the whole training, which gives way to a bar of its own for
+    each validation, and one for each test. The bar is shown by the main process alone,
+    and only where standard output is a terminal: in a file the lines of ``LoggerHook``
+    say the same. While
     there is a bar, lines of the log appear above it; after the run it is gone.
 
     Examples:

@@ -41,27 +41,29 @@ _IMAGE_SIZE = 320
 class ReportHook(Hook):
     """Leaves a report in ``<work_dir>/report``: figures, a page, the numbers.
 
-    After training it is about the last validation, after testing about the test:
+    After training the report is about the last validation, after testing about the
+    test:
 
     ======================= =====================================================
     ``report.html``         all of the following in one file that needs no network
     ``report.json``         config, phase, epoch, metrics, results of each class
     ``per_class_ap.png``    average precision by class, with
                             :class:`~capnet_mm.evaluation.LongTailMAP`
-    ``label_graph.png``     of a :class:`~capnet_mm.models.CorrelationPromptHead`
-                            with a graph, before and after its construction
-    ``training_curves.png`` of all runs of the training in this work dir
+    ``label_graph.png``     label graph of a
+                            :class:`~capnet_mm.models.CorrelationPromptHead`, before
+                            and after its construction
+    ``training_curves.png`` curves of all runs of the training in this work dir
     ``predictions.png``     some images with true and predicted labels
     ======================= =====================================================
 
-    Every figure lies there in the light theme and, as ``…_dark.png``, in the dark one.
+    Every figure is written in the light theme and, as ``…_dark.png``, in the dark one.
     What a model or data set does not have is left out. A training without validation
-    leaves its curves and the graph; one that was complete already leaves the report
-    as it is. A report that fails is logged as an error, and the run ends as without
-    it: all else is saved by then.
+    leaves its curves and the graph; a training that was complete already leaves the
+    report as it is. A report that fails is logged as an error, and the run ends as
+    without a report: all else is saved by then.
 
     Args:
-        num_images (int): How many images to show, evenly spread over the set.
+        num_images (int): Number of images to show, evenly spread over the set.
             Defaults to 16.
 
     Attributes:

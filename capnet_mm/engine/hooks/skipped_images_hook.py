@@ -11,13 +11,13 @@ from capnet_mm.datasets.wrappers import unwrap_datasets
 class SkippedImagesHook(Hook):
     """Logs number and names of the corrupt images that were left out.
 
-    Reads ``skipped_images`` of the training dataset (see ``corrupt_images='skip'``
-    of :class:`~capnet_mm.datasets.ImageListDataset`) after each epoch and at the
-    end, together for all processes, and says something only when there is something
-    new.
+    The hook reads ``skipped_images`` of the training dataset (see
+    ``corrupt_images='skip'`` of :class:`~capnet_mm.datasets.ImageListDataset`) after
+    each epoch and at the end, together for all processes, and says something only when
+    there is something new.
 
     Args:
-        max_names (int): How many names to write out. Defaults to 20.
+        max_names (int): Number of names to write out. Defaults to 20.
 
     Examples:
         >>> custom_hooks = [dict(type='SkippedImagesHook')]

@@ -31,12 +31,12 @@ class CAPNETStatisticsHook(Hook):
                            against what the prompts give
     class_cosine_mean      mean cosine of two classes' embeddings
     class_cosine_max       cosine of the two classes that are most alike; beyond
-                           1,024 classes, of the two that are most alike among
-                           1,024 evenly spread over the list
+                           1,024 classes, only 1,024 that are evenly spread over
+                           the list are compared
     grad_norm_adapter      L2 norm of the gradient of the trained parameters of the
-                           backbone,
-    grad_norm_prompt       of the soft prompts,
-    grad_norm_gcn          of the GCN
+                           backbone
+    grad_norm_prompt       L2 norm of the gradient of the soft prompts
+    grad_norm_gcn          L2 norm of the gradient of the GCN
     ====================== ======================================================
 
     With thousands of classes time and memory grow as :math:`C d`, for embeddings of
@@ -44,12 +44,13 @@ class CAPNETStatisticsHook(Hook):
 
     Gradients are those that the optimizer uses: averaged over processes, summed over
     accumulated iterations, clipped if the config says so, without AMP's scale. Under
-    FSDP they are those of the first process's share of the weights. Parts that are
+    FSDP only the first process's share of the weights is counted. Parts that are
     switched off or frozen are left out, and so are models without
     :class:`~capnet_mm.models.CorrelationPromptHead`.
 
     Args:
-        interval (int): Write every so many iterations. Defaults to 10.
+        interval (int): Number of iterations from one writing to the next. Defaults to
+            10.
 
     Raises:
         ValueError: ``interval`` is not positive.

@@ -17,8 +17,8 @@ class TrainableCheckpointHook(Hook):
     ``state_dict`` (and of the averaged weights of ``EMAHook``) are, in modules that
     are :class:`~capnet_mm.models.identity.LoadsFrozenWeights`, parameters with
     ``requires_grad=False`` and the buffers of modules whose parameters are all
-    frozen, as long as they still are what construction made them. So saved are,
-    beside everything trained:
+    frozen, as long as they still are what construction made them. Thus a
+    checkpoint holds, beside everything trained:
 
     - frozen weights of other modules, such as MMPretrain's backbones;
     - buffers of modules without parameters, such as class counts in a loss;
@@ -28,7 +28,7 @@ class TrainableCheckpointHook(Hook):
       norm in training mode).
 
     The modules' identity, with the checksum of every frozen weight, is in the state
-    dict: on loading they compare it with their own weights.
+    dict: on loading, the modules compare it with their own weights.
 
     Examples:
         >>> custom_hooks = [dict(type='TrainableCheckpointHook')]

@@ -23,9 +23,11 @@ class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     once instead of a warning for each, how many parameters are frozen.
 
     Args:
-        optim_wrapper_cfg (dict): See MMEngine's ``DefaultOptimWrapperConstructor``.
-        paramwise_cfg (dict, optional): See there; entries of ``custom_keys`` may say
-            ``optional``. Defaults to None.
+        optim_wrapper_cfg (dict): Config of the optimizer and its wrapper, as for
+            MMEngine's ``DefaultOptimWrapperConstructor``.
+        paramwise_cfg (dict, optional): Settings of single parameters, as for MMEngine's
+            constructor; entries of ``custom_keys`` may say ``optional``. Defaults to
+            None.
 
     Raises:
         ValueError: When the optimizer is built: an entry that is not optional names
