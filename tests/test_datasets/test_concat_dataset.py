@@ -246,3 +246,13 @@ def test_a_data_set_without_scores_beside_unknown_labels_is_refused(root):
     unknown = DATASETS.build(part(root, "second.json"))
     with pytest.raises(ValueError, match="Plain stands beside a list with unknown"):
         share_scores(TorchConcatDataset([Plain(ann_file=""), unknown]))
+
+
+def test_scores_in_a_json_list_are_reordered_with_its_labels(root):
+    score = [0.0, 0.75, 0.25]  # in the order cow, cat, dog
+    entry = dict(img_path="0.png", gt_label=[1, 2], gt_score=score)
+    content = dict(metainfo=dict(classes=OTHER_ORDER), data_list=[entry])
+    (root / "soft.json").write_text(json.dumps(content))
+    dataset = DATASETS.build(part(root, "soft.json", classes=CLASSES))
+    assert dataset[0]["data_samples"].gt_label.tolist() == [0, 1]
+    assert dataset[0]["data_samples"].gt_score.tolist() == [0.75, 0.25, 0.0]
