@@ -64,7 +64,9 @@ class ImageListDataset(MultiLabelDataset):
     Labels in a JSON list that states its own classes are numbers of those: where the
     data set has the same names in another order, they are renumbered by name. Labels
     in a text list are numbers of ``classes``; those of a text ``train_ann_file``
-    beside a JSON list are numbers of ``classes.txt``, if there is that file.
+    beside a JSON list are numbers of ``classes.txt``, if there is that file; those of
+    a subclass that states its classes (``METAINFO``) are numbers of these, also where
+    ``classes`` gives the same names in another order.
 
     The first two are there always, the others after :meth:`full_init`. A test set
     knows them only if told its training list by ``train_ann_file``: counted on the
@@ -326,8 +328,12 @@ class ImageListDataset(MultiLabelDataset):
             and is_json(self.ann_file)
             and not is_json(self.train_ann_file)
         )
+        official = self.METAINFO.get("classes")
+        # The lists of a class that states its classes are numbered as it has them.
+        if official is not None and sorted(official) == sorted(self.CLASSES):
+            return official
         # A text list is numbered by the file beside it, whatever order JSON has.
-        if mixed and "classes" not in self.METAINFO and beside.is_file():
+        if mixed and official is None and beside.is_file():
             return read_class_names(beside)[0]
         return self.CLASSES
 

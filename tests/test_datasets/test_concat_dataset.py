@@ -256,3 +256,22 @@ def test_scores_in_a_json_list_are_reordered_with_its_labels(root):
     dataset = DATASETS.build(part(root, "soft.json", classes=CLASSES))
     assert dataset[0]["data_samples"].gt_label.tolist() == [0, 1]
     assert dataset[0]["data_samples"].gt_score.tolist() == [0.75, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("option", ["classes", "metainfo"])
+def test_lists_of_a_class_that_states_its_classes_are_numbered_as_it_has_them(
+    root, option
+):
+    class Official(ImageListDataset):
+        METAINFO = dict(classes=CLASSES)
+
+    def make(classes):
+        given = classes if option == "classes" else dict(classes=classes)
+        return Official("first.txt", data_root=str(root), **{option: given})
+
+    reordered = make(OTHER_ORDER)
+    assert reordered.metainfo["classes"] == tuple(OTHER_ORDER)
+    assert reordered.metainfo["class_counts"] == (1, 2, 1)
+    assert [reordered.get_cat_ids(i) for i in range(3)] == [[1, 2], [1], [0]]
+    renamed = make(["Katze", "Hund", "Kuh"])
+    assert [renamed.get_cat_ids(i) for i in range(3)] == [[0, 1], [0], [2]]
