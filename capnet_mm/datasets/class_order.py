@@ -91,19 +91,28 @@ def reorder_classes(dataset, wanted: Sequence[str], who: str, of: str) -> bool:
 def _renumber(dataset: BaseDataset, new_label: Sequence[int]) -> None:
     """Exchange the labels in the list of images."""
     dataset.full_init()
-    old_label = np.argsort(new_label)
     # The entries as they are stored: subclasses add to what get_data_info returns.
     entries = [BaseDataset.get_data_info(dataset, i) for i in range(len(dataset))]
     for entry in entries:
         entry.pop("sample_idx", None)
-        for field in _LABELS:
-            if entry.get(field) is not None:
-                entry[field] = _renumbered(entry[field], new_label)
-        if "gt_score" in entry:
-            entry["gt_score"] = np.asarray(entry["gt_score"])[old_label]
+        renumber_image(entry, new_label)
     dataset.data_list = entries
     if dataset.serialize_data:
         dataset.data_bytes, dataset.data_address = dataset._serialize_data()
+
+
+def renumber_image(entry: dict, new_label: Sequence[int]) -> None:
+    """Exchange the labels and reorder the scores of one image.
+
+    Args:
+        entry: What a list says of the image; changed in place.
+        new_label: The new number of each class, (C,).
+    """
+    for field in _LABELS:
+        if entry.get(field) is not None:
+            entry[field] = _renumbered(entry[field], new_label)
+    if entry.get("gt_score") is not None:
+        entry["gt_score"] = np.asarray(entry["gt_score"])[np.argsort(new_label)]
 
 
 def _renumbered(labels, new_label: Sequence[int]):

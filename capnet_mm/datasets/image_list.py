@@ -68,7 +68,9 @@ class ImageListDataset(MultiLabelDataset):
     where the data set has the same names in another order, labels are renumbered by
     name. Labels in a text list are positions in ``classes``; labels in a text
     ``train_ann_file`` beside a JSON list are positions in ``classes.txt``, if there is
-    that file.
+    that file; labels in a text list of a subclass that states its classes
+    (``METAINFO``) are positions among these, also where ``classes`` gives the same
+    names in another order.
 
     ``classes`` and ``prompt_names`` are there always, the other entries after
     :meth:`full_init`. A test set has counts and groups only if ``train_ann_file`` names
@@ -347,8 +349,12 @@ class ImageListDataset(MultiLabelDataset):
             and is_json(self.ann_file)
             and not is_json(self.train_ann_file)
         )
+        official = self.METAINFO.get("classes")
+        # The lists of a class that states its classes are numbered as it has them.
+        if official is not None and sorted(official) == sorted(self.CLASSES):
+            return official
         # A text list is numbered by the file beside it, whatever order JSON has.
-        if mixed and "classes" not in self.METAINFO and beside.is_file():
+        if mixed and official is None and beside.is_file():
             return read_class_names(beside)[0]
         return self.CLASSES
 

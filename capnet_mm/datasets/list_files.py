@@ -10,7 +10,7 @@ written with a question mark, ``a.jpg 3 ?7``.
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.fileio import get_text, isfile
@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 
 from capnet_mm.fileio import replace_files
 
-from .class_order import class_positions
+from .class_order import class_positions, renumber_image
 
 _HINT = (
     "check `ann_file` / `train_ann_file` and `data_root` (lists are looked for in the "
@@ -71,7 +71,7 @@ def read_image_list(
         names = _stated_classes(path, content["metainfo"]) or names
     else:
         entries = _text_entries(path)
-    renumber = _renumbering(path, names, classes)
+    new_label = _new_labels(path, names, classes)
 
     images, places = [], []
     for place, entry in entries:
@@ -82,9 +82,11 @@ def read_image_list(
                 f"{path}, {place}: label {min(labels & unknown)} is given as positive "
                 "and as unknown; decide for one."
             )
-        image = {**entry, "gt_label": sorted(map(renumber, labels))}
+        image = {**entry, "gt_label": sorted(labels)}
         if unknown:
-            image["gt_unknown"] = sorted(map(renumber, unknown))
+            image["gt_unknown"] = sorted(unknown)
+        if new_label is not None:
+            renumber_image(image, new_label)
         images.append(image)
         places.append((entry["img_path"], f"{path}, {place}"))
     check_images(places, path)
@@ -102,19 +104,19 @@ def _check_labels(
             )
 
 
-def _renumbering(
+def _new_labels(
     path: str, names: Sequence[str] | None, classes: Sequence[str] | None
-) -> Callable[[int], int]:
-    """What turns a label of the list into one of the wanted order."""
+) -> list[int] | None:
+    """The number that each class of the list has in the wanted order, if another."""
     if classes is None or names is None or tuple(names) == tuple(classes):
-        return int
+        return None
     new_label = class_positions(names, classes, path, "the data set")
     print_log(
         f"{path} has its classes in another order than the data set: its labels are "
         "renumbered by name.",
         logger="current",
     )
-    return new_label.__getitem__
+    return new_label
 
 
 def check_images(places: Iterable[tuple[str | int, str]], path: str | Path) -> None:

@@ -114,3 +114,37 @@ def test_a_wrapper_around_a_data_set_that_is_renumbered_already_follows(two_list
 def test_repeated_names_in_another_order_are_refused():
     with pytest.raises(ValueError, match=r"one repeats the class names \['a'\]"):
         class_positions("aab", "aba", "one", "another")
+
+
+def test_scores_in_a_json_list_are_reordered_with_its_labels(two_lists):
+    score = [0.0, 0.75, 0.25]  # in the order cow, cat, dog
+    entry = dict(img_path="0.png", gt_label=[1, 2], gt_score=score)
+    content = dict(metainfo=dict(classes=OTHER_ORDER), data_list=[entry])
+    (two_lists / "soft.json").write_text(json.dumps(content))
+    dataset = ImageListDataset(
+        "soft.json",
+        data_root=str(two_lists),
+        classes=CLASSES,
+        pipeline=[dict(type="LoadImage"), dict(type="PackInputs")],
+    )
+    assert dataset[0]["data_samples"].gt_label.tolist() == [0, 1]
+    assert dataset[0]["data_samples"].gt_score.tolist() == [0.75, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("option", ["classes", "metainfo"])
+def test_lists_of_a_class_that_states_its_classes_are_numbered_as_it_has_them(
+    two_lists, option
+):
+    class Official(ImageListDataset):
+        METAINFO = dict(classes=CLASSES)
+
+    def make(classes):
+        given = classes if option == "classes" else dict(classes=classes)
+        return Official("first.txt", data_root=str(two_lists), **{option: given})
+
+    reordered = make(OTHER_ORDER)
+    assert reordered.metainfo["classes"] == tuple(OTHER_ORDER)
+    assert reordered.metainfo["class_counts"] == (1, 2, 1)
+    assert [reordered.get_cat_ids(i) for i in range(3)] == [[1, 2], [1], [0]]
+    renamed = make(["Katze", "Hund", "Kuh"])
+    assert [renamed.get_cat_ids(i) for i in range(3)] == [[0, 1], [0], [2]]

@@ -142,3 +142,11 @@ def test_other_warnings_stay_and_frozen_parameters_of_others_are_warned_of(log):
     log.clear()
     build(constructor="DefaultOptimWrapperConstructor", bias_lr_mult=2.0)
     assert len([text for level, text in log if level == "WARNING"]) == 4
+
+
+def test_a_setting_that_the_optimizer_does_not_have_is_an_error():
+    with pytest.raises(ValueError, match="'head.gcn' sets lr_mul, which SGD does not"):
+        build(custom_keys={"head.gcn": dict(lr_mul=3.0)})
+    optimizer = build(custom_keys={"head.gcn": dict(lr_mult=3.0, momentum=0.5)})
+    found = {(group["lr"], group["momentum"]) for group in optimizer.param_groups}
+    assert found == {(0.5, 0), (1.5, 0.5)}

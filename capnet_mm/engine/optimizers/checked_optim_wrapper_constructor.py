@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from mmengine.logging import MMLogger, print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -31,7 +32,8 @@ class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: When the optimizer is built: an entry that is not optional names
-            no trained parameter, or longer keys take all those that it names.
+            no trained parameter, or longer keys take all those that it names; or it
+            sets what the optimizer does not have.
 
     Examples:
         >>> optim_wrapper = dict(
@@ -76,7 +78,20 @@ class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         )
         self._check_custom_keys(trained, frozen)
         with _without_warnings_of_frozen_parameters():
-            return super().__call__(model)
+            wrapper = super().__call__(model)
+        self._check_settings(wrapper.optimizer)
+        return wrapper
+
+    def _check_settings(self, optimizer: torch.optim.Optimizer) -> None:
+        # PyTorch takes any setting of a group, and reads those that it knows.
+        known = {"lr_mult", "decay_mult", *optimizer.defaults}
+        for key, entry in self.paramwise_cfg.get("custom_keys", {}).items():
+            if unknown := sorted(entry.keys() - known):
+                raise ValueError(
+                    f"custom_keys of optim_wrapper.paramwise_cfg: {key!r} sets "
+                    f"{', '.join(unknown)}, which {type(optimizer).__name__} does not "
+                    f"have. It may set {', '.join(sorted(known))}."
+                )
 
     def _check_custom_keys(self, trained: list[str], frozen: list[str]) -> None:
         keys = self.paramwise_cfg.get("custom_keys", {})
