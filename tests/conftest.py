@@ -2,6 +2,9 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,53 @@ def write_clip(folder: Path, vision: str, seed: int = 0) -> str:
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"
+
+
+def run_python(code: str, *args: str) -> subprocess.CompletedProcess:
+    """Run code in a new Python that finds this repository's package."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+
+
+def in_two_processes(file: str, *args: str) -> list:
+    """Run a test's file as a script in two processes that can form a group.
+
+    Returns what each of them prints last, as JSON.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = dict(
+        os.environ,
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=port,
+        OMP_NUM_THREADS="1",
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
+    # The package first, before anything imports torchvision.
+    program = (
+        "import capnet_mm, runpy, sys; runpy.run_path(sys.argv[1], {}, '__main__')"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, file, *args],
+            env=dict(environment, RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
 
 
 @pytest.fixture(scope="session")

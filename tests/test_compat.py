@@ -1,13 +1,12 @@
 import io
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import run_python
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
@@ -18,16 +17,6 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from capnet_mm import compat
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def run_python(code, *args):
-    return subprocess.run(
-        [sys.executable, "-c", code, *args],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
 
 
 def test_nothing_is_said_of_the_operator_that_mmcv_lite_lacks():

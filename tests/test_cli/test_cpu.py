@@ -1,28 +1,17 @@
 import datetime
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import run_python
 from mmengine.config import Config
 
 from capnet_mm import cli
 from capnet_mm.cli import cpu
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def run_python(code, *args):
-    return subprocess.run(
-        [sys.executable, "-c", code, *args],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
 
 
 TOUCH_LARGE_TENSORS = """

@@ -1,14 +1,11 @@
 """ClassAwareSampler: turns, epochs, processes, wrappers."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import in_two_processes
 from mmengine.config import Config
 from mmengine.dataset import (
     BaseDataset,
@@ -231,34 +228,7 @@ def test_no_class_is_searched_for_among_all_turns(monkeypatch):
 
 def test_processes_agree_on_a_seed_that_none_was_given():
     """Two real processes: each prints its share of the first two epochs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = dict(
-        os.environ,
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        PYTHONPATH=os.pathsep.join(sys.path),
-    )
-    # The package first, before anything imports torchvision.
-    program = (
-        "import capnet_mm, runpy, sys; runpy.run_path(sys.argv[1], {}, '__main__')"
-    )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, __file__],
-            env=dict(environment, RANK=str(rank)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    printed = [process.communicate(timeout=300) for process in started]
-    for process, (_, errors) in zip(started, printed, strict=True):
-        assert process.returncode == 0, errors
-    shares = [json.loads(output.splitlines()[-1]) for output, _ in printed]
+    shares = in_two_processes(__file__)
     assert shares[0]["seed"] == shares[1]["seed"]
     alone = ClassAwareSampler(Labels(LABELS), seed=shares[0]["seed"])
     for number in (0, 1):

@@ -2,15 +2,12 @@
 
 import json
 import logging
-import os
-import socket
-import subprocess
-import sys
 from unicodedata import east_asian_width
 
 import numpy as np
 import pytest
 import torch
+from conftest import in_two_processes
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmpretrain.evaluation import AveragePrecision
@@ -316,37 +313,10 @@ def evaluate_share(rank, world_size):
 
 
 def test_two_processes_give_the_numbers_of_one():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    # The package first, before anything imports torchvision.
-    program = (
-        "import capnet_mm, runpy, sys; runpy.run_path(sys.argv[1], {}, '__main__')"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, __file__],
-            env=dict(
-                os.environ,
-                RANK=str(rank),
-                WORLD_SIZE="2",
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=port,
-                PYTHONPATH=os.pathsep.join(sys.path),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
+    shares = in_two_processes(__file__)
     expected = evaluate_share(0, 1)
     assert len(expected) == 4 + 6
-    for output, _ in outputs:
-        assert json.loads(output.splitlines()[-1]) == expected
+    assert shares == [expected, expected]
 
 
 if __name__ == "__main__":  # one of the processes of the test above

@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import in_two_processes
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from open_clip.transformer import ResidualAttentionBlock
@@ -166,35 +165,7 @@ def differences(model):
 @pytest.fixture(scope="module")
 def results(tiny_clip):
     """What :func:`differences` returns in each of two processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    # The package first, before anything imports torchvision.
-    program = (
-        "import capnet_mm, runpy, sys; runpy.run_path(sys.argv[1], {}, '__main__')"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, __file__, tiny_clip],
-            env=dict(
-                os.environ,
-                RANK=str(rank),
-                WORLD_SIZE="2",
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=port,
-                OMP_NUM_THREADS="1",
-                PYTHONPATH=os.pathsep.join(sys.path),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    return in_two_processes(__file__, tiny_clip)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -7,17 +7,9 @@ from matplotlib.patches import Rectangle, StepPatch
 
 from capnet_mm.visualization import GROUP_COLORS, THEMES, per_class_ap
 
+from .conftest import entry
+
 THEME_NAMES = pytest.mark.parametrize("theme", THEMES)
-
-
-def entry(name, count, group, precision, positives=5):
-    return dict(
-        name=name,
-        train_count=count,
-        group=group,
-        num_positives=positives,
-        average_precision=precision,
-    )
 
 
 CLASSES = [

@@ -16,16 +16,7 @@ from capnet_mm.visualization.report import (
     report_files,
 )
 
-
-def entry(name, count, group, precision, positives=5):
-    return dict(
-        name=name,
-        train_count=count,
-        group=group,
-        num_positives=positives,
-        average_precision=precision,
-    )
-
+from .conftest import entry
 
 CLASSES = [
     entry("cow", 4, "tail", 20.0),
