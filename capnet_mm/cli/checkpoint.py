@@ -1,11 +1,15 @@
-"""Looking at a checkpoint before a run is started on it."""
+"""Looking at a checkpoint before a run is started on it, and adding to its meta."""
 
 import hashlib
+import io
 import os
 import pickle
+from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
+
+from capnet_mm.fileio import replace_files
 
 
 def check_checkpoint(path: str) -> str:
@@ -51,6 +55,24 @@ def check_checkpoint(path: str) -> str:
             f"at all ({error})."
         ) from error
     return path
+
+
+def add_to_meta(path: str, entries: dict, out: str | None = None) -> None:
+    """Write entries into the meta of a checkpoint; all else in it stays.
+
+    The file is replaced at once: whoever reads it finds the old one or the new one.
+
+    Args:
+        path (str): A checkpoint that :func:`check_checkpoint` has let pass.
+        entries (dict): Plain Python values by their names in ``meta``.
+        out (str, optional): Another file to write to. Defaults to None: this one.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint.setdefault("meta", {}).update(entries)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    # A link stays one.
+    replace_files({Path(out or path).resolve(): content.getvalue()})
 
 
 def _download(url: str) -> str:
