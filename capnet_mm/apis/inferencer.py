@@ -235,9 +235,8 @@ class MultiLabelInferencer(BaseInferencer):
         used: set[str] = set()  # names of drawings
         total = len(pictures) if isinstance(pictures, list) else None
         batches = self.preprocess(pictures, batch_size, **preprocess)
-        with _bar(
-            progress and total != 1 and (total is None or total > batch_size)
-        ) as bar:
+        is_long = total is None or total > batch_size
+        with _bar(progress and is_long) as bar:
             task = bar.add_task("pictures", total=total)
             for batch in batches:
                 samples = self.forward(batch, **forward)
@@ -302,7 +301,7 @@ class MultiLabelInferencer(BaseInferencer):
                 errors |= dict.fromkeys(indices, str(error))
                 continue
             found |= zip(indices, samples, strict=True)
-        for index, sample in found.items():
+        for sample in found.values():
             scores = self._scores(sample)
             labels = choose_labels(scores.numpy(), thresholds, thr is not None, topk)
             sample.set_pred_score(scores)

@@ -69,10 +69,12 @@ class CLIPClassifier(ImageClassifier):
         """What MMPretrain's inferencers name predictions by: the head's own names.
 
         ``get_model`` sets it to what a checkpoint or the test set states, which may
-        have other classes, or the same in another order.
+        have other classes, or the same in another order, and then is left out.
         """
         classes = getattr(self.head, "classes", None)
-        return self._told_meta if classes is None else dict(classes=classes)
+        told = tuple(self._told_meta.get("classes") or ())
+        is_its_own = classes is None or told == tuple(classes)
+        return self._told_meta if is_its_own else dict(classes=classes)
 
     @_dataset_meta.setter
     def _dataset_meta(self, meta: dict) -> None:
