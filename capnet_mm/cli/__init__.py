@@ -1,6 +1,6 @@
 """What the command line tools share."""
 
-from .checkpoint import add_to_meta, check_checkpoint
+from ..checkpoint import add_to_meta, check_checkpoint
 from .config import (
     add_common_arguments,
     add_data_arguments,
