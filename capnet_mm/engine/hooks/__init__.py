@@ -3,6 +3,7 @@
 from .calibration_hook import CalibrationHook
 from .class_counts_hook import ClassCountsHook
 from .console_hook import ConsoleHook
+from .cross_fit_hook import CrossFitHook
 from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
 from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
@@ -17,6 +18,7 @@ __all__ = [
     "CalibrationHook",
     "ClassCountsHook",
     "ConsoleHook",
+    "CrossFitHook",
     "EpochSeedHook",
     "FiniteLossHook",
     "ProgressBarHook",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..image_features import ImageFeatures
 from ..template_prompt import TemplatePrompt
 
 # What stands before a new name: the trained contexts' mean, or the head's template.
@@ -93,6 +94,33 @@ def embed_words(
     return WordList(tuple(names), trained, embeddings)
 
 
+def score_words(head: nn.Module, features: ImageFeatures, words: WordList) -> Tensor:
+    """Score images for a list of words.
+
+    Classes of training have all their evidence. A new one has its text alone, which is
+    put on the scale of the others.
+
+    Args:
+        head: The head that embedded the words.
+        features: Of B images, in the joint space.
+        words: K classes.
+
+    Returns:
+        Logits, (B, K).
+    """
+    places = [place for place, index in enumerate(words.trained) if index is not None]
+    indices = [words.trained[place] for place in places]
+    bias = head.logit_bias.mean().repeat(len(words.names))
+    bias[places] = head.logit_bias.expand(len(head.trained_classes))[indices]
+    text = head.cosine_logits(features, words.embeddings, bias)
+    logits = head.fusion.of_new_classes(text[None])
+    if places:
+        others = [part(features)[:, indices] for part in head.other_evidence.values()]
+        evidence = torch.stack([text[:, places], *others])
+        logits[:, places] = head.fusion(evidence, torch.tensor(indices))
+    return logits
+
+
 def _embed_new(
     head: nn.Module, words: Sequence[str], context: str, graph: bool
 ) -> Tensor:
@@ -105,6 +133,11 @@ def _embed_new(
     new = _unit(prompt(encoder))
     if not graph:
         return new
+    if getattr(head.gcn, "class_specific", False):
+        raise ValueError(
+            f"{type(head.gcn).__name__} has residuals for the classes of training "
+            "only, none for new ones: set graph=False."
+        )
     adjacency = _extensible(head.graph, "graph").extended(by_hand.features)()
     features = torch.cat([_unit(head.prompt(encoder)), new])  # (C + K', d)
     return F.normalize(features + head.gcn(features, adjacency), dim=-1)[-len(words) :]
