@@ -90,8 +90,8 @@ def views_for_testing(pipeline: Compose) -> FixedViews:
     random = [type(t).__name__ for v in views for t in v if "Random" in str(type(t))]
     if random:
         raise ValueError(
-            f"The test pipeline has {random[0]}, which a feature cache would fix to one "
-            "drawing: use fixed crops, or test without the cache."
+            f"The test pipeline has {random[0]}, of which a feature cache would keep "
+            "one drawing: use fixed crops, or test without the cache."
         )
 
     def cached(folder: str) -> Compose:

@@ -16,6 +16,8 @@ from capnet_mm.models import CLIPBackbone, ImageFeatures
 from capnet_mm.models.feature_records import FeatureLayout, FeaturePreprocessor
 from capnet_mm.models.tensor_cache import is_sharded
 
+# What may be kept of an image; the earlier kinds hold the later ones too.
+_KINDS = ("map", "tower", "pooled")
 # Views that go through the tower together, about.
 _BATCH_SIZE = 64
 # Seconds between two lines about a pass.
@@ -52,7 +54,9 @@ class FeatureCache:
             images = images.images
         self.images = images
         pooling = getattr(getattr(model, "head", None), "pooling", None)
-        self.has_map = getattr(pooling, "needs_map", True)
+        self.kind = "map" if getattr(pooling, "needs_map", True) else "tower"
+        if backbone.out_type == "pooled":
+            self.kind = "pooled"
         self._tower: dict | None = None
 
     def fill(
@@ -78,16 +82,21 @@ class FeatureCache:
             OSError: There is not enough room on the disk.
             ValueError: The features cannot be cached.
         """
-        store = FeatureStore(self.root, key_name(self._key(views)))
         wait = f"Another process fills the feature cache {self.root}: waiting for it."
-        with store.locked(lambda: self.say(wait)):
-            missing = store.missing(paths)
-            if missing:
-                self._compute(store, views, missing, num_workers, skip_corrupt)
+        for kind in _KINDS[: _KINDS.index(self.kind) + 1]:
+            store = FeatureStore(self.root, key_name(self._key(kind, views)))
+            if kind != self.kind and not store.folder.exists():
+                continue
+            with store.locked(lambda: self.say(wait)):
+                missing = store.missing(paths)
+                if missing and kind == self.kind:
+                    self._compute(store, views, missing, num_workers, skip_corrupt)
+            if not missing:
+                break
         self._read_records(store)
         return store
 
-    def _key(self, views: FixedViews) -> dict:
+    def _key(self, kind: str, views: FixedViews) -> dict:
         """All that the records depend on, beside an image's contents."""
         if self._tower is None:
             self._tower = self.model.backbone.frozen_identity()
@@ -95,7 +104,7 @@ class FeatureCache:
         return dict(
             version=1,
             tower=self._tower,
-            has_map=self.has_map,
+            kind=kind,
             mean_and_std={k: b.flatten().tolist() for k, b in self._buffers()},
             preprocessor={o: str(getattr(self.images, o, None)) for o in options},
             views=views.describe(),
@@ -147,7 +156,7 @@ class FeatureCache:
     def _features(self, pixels: Tensor) -> ImageFeatures:
         inputs = self.images(dict(inputs=pixels), False)["inputs"]
         features = self.model.backbone.frozen_features(inputs)
-        return features if self.has_map else features._replace(map=None)
+        return features if self.kind == "map" else features._replace(map=None)
 
     def _check_room(
         self, store: FeatureStore, num_images: int, num_views: int, layout

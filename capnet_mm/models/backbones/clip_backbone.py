@@ -102,6 +102,7 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         self.remember_frozen_weights(
             f"the image tower of {clip_name(model, pretrained)}"
         )
+        self._layers = self._describe_layers()
         _OUT_TYPES[out_type](self.visual)
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
@@ -150,6 +151,8 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             ValueError: The tower is made for another image size.
         """
         features = x if isinstance(x, ImageFeatures) else self._encode(x)
+        if self.out_type == "pooled":
+            features = features._replace(map=None)
         for layer in self._behind:
             features = features.project(layer)
         return (features.pooled if self.out_type == "pooled" else features,)
@@ -194,20 +197,25 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         return self._encode(images)
 
     def frozen_identity(self) -> dict:
-        """What :meth:`frozen_features` depend on beside the images, for JSON."""
-        inserted = {id(part) for layer in self._behind for part in layer.modules()}
-        layers = [
-            (name, type(part).__name__, part.extra_repr())
-            for name, part in self.visual.named_modules()
-            if id(part) not in inserted
-        ]
+        """What :meth:`frozen_features` depend on beside the images, for JSON.
+
+        The same for both kinds of ``out_type``.
+        """
         behind = {id(p) for layer in self._behind for p in layer.parameters()}
         weights = {
             name: checksum(weight)
             for name, weight in self.visual.state_dict(keep_vars=True).items()
             if id(weight) not in behind
         }
-        return dict(layers=layers, weights=weights)
+        return dict(layers=self._layers, weights=weights)
+
+    def _describe_layers(self) -> list[tuple[str, str, str]]:
+        behind = {id(part) for layer in self._behind for part in layer.modules()}
+        return [
+            (name, type(part).__name__, part.extra_repr())
+            for name, part in self.visual.named_modules()
+            if id(part) not in behind
+        ]
 
     def _check_size(self, images: Tensor) -> None:
         size, expected = tuple(images.shape[-2:]), self._fixed_size
