@@ -147,15 +147,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         text = dict(class_names=self.prompt_names, text_encoder=self.text_encoder)
         self.template = template
         by_hand = TemplatePrompt(**text, template=template)
-
-        # Parts that are switched off are objects too.
-        if graph is None or gcn is None:
-            graph = dict(type=IdentityGraph)
-        if gcn is None:
-            gcn = dict(type=ZeroResidual)
-        self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
-        self.gcn = _build(gcn, ResidualGCN, dim=dim, num_classes=self.num_classes)
-        self.graph = _build(graph, LabelGraph, features=by_hand.features)
+        self._build_text_branch(prompt, graph, gcn, text, by_hand)
         self.pooling = (
             GlobalPooling() if pooling is None else _build(pooling, ClassPooling)
         )
@@ -177,6 +169,24 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         self._add_evidence(visual, prior, fusion, by_hand.features)
         self._cache = TensorCache()
         self.register_buffer("frozen_class_embeddings", None, persistent=False)
+
+    def _build_text_branch(
+        self,
+        prompt: dict | None,
+        graph: dict | None,
+        gcn: dict | None,
+        text: dict,
+        by_hand: TemplatePrompt,
+    ) -> None:
+        """Build prompts, graph and GCN; those that are switched off are objects too."""
+        if graph is None or gcn is None:
+            graph = dict(type=IdentityGraph)
+        if gcn is None:
+            gcn = dict(type=ZeroResidual)
+        self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
+        told = dict(dim=self.text_encoder.out_dim, num_classes=self.num_classes)
+        self.gcn = _build(gcn, ResidualGCN, **told)
+        self.graph = _build(graph, LabelGraph, features=by_hand.features)
 
     def _add_evidence(
         self, visual: dict | None, prior: dict | None, fusion: dict, features: Tensor
@@ -258,12 +268,13 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         Returns:
             ``loss`` of the text branch, ``loss_visual`` of the visual branch.
         """
-        text, *others = self.evidence(feats)
+        features = self.image_features(feats)
+        text = self.cosine_logits(features, self.class_embeddings())
         losses = self._get_loss(text, data_samples, **kwargs)
-        for part, logits in zip(self.other_evidence.values(), others, strict=True):
+        for part in self.other_evidence.values():
             if part.trained:
-                (loss,) = self._get_loss(logits, data_samples, **kwargs).values()
-                losses[f"loss_{part.name}"] = loss
+                found = self._get_loss(part(features), data_samples, **kwargs)
+                losses[f"loss_{part.name}"] = found["loss"]
         return losses
 
     def class_embeddings(self) -> Tensor:
