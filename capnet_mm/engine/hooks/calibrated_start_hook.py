@@ -72,8 +72,8 @@ class CalibratedStartHook(Hook):
         head = getattr(model, "head", None)
         if not isinstance(head, CorrelationPromptHead) or _is_sharded(model):
             print_log(
-                "CalibratedStartHook leaves the start as it is: it sets the bias and the "
-                "temperature of a CorrelationPromptHead whose weights are whole.",
+                "CalibratedStartHook leaves the start as it is: it sets the bias and "
+                "the temperature of a CorrelationPromptHead whose weights are whole.",
                 logger="current",
                 level=logging.WARNING,
             )
