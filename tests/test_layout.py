@@ -12,8 +12,8 @@ TESTS = REPOSITORY / "tests"
 ROOMS = sorted(
     path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
 )
-# At the bottom: tables and whole files may be used by everybody.
-BOTTOM = {"compat", "fileio", "tables"}
+# At the bottom: tables, whole files and checkpoints may be used by everybody.
+BOTTOM = {"checkpoint", "compat", "fileio", "tables"}
 # What a room may import of the others, lazily too.
 MAY_IMPORT = {
     "evaluation": set(),

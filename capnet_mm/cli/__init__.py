@@ -1,6 +1,6 @@
 """What the command line tools share."""
 
-from .checkpoint import check_checkpoint
+from ..checkpoint import add_to_meta, check_checkpoint
 from .config import (
     add_common_arguments,
     add_data_arguments,
@@ -19,6 +19,7 @@ from .runner import build_runner
 __all__ = [
     "add_common_arguments",
     "add_data_arguments",
+    "add_to_meta",
     "apply_amp",
     "apply_resume",
     "apply_tta",

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 
-from .checkpoint import check_checkpoint
+from ..checkpoint import check_checkpoint
 from .console import add_console_arguments
 
 # Flags that set what the configs read as `{{$VARIABLE:default}}`.

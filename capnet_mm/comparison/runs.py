@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from capnet_mm.cli.checkpoint import check_checkpoint
+from capnet_mm.checkpoint import check_checkpoint
 from capnet_mm.cli.config import add_common_arguments, read_config
 from capnet_mm.fileio import replace_files
 

@@ -3,16 +3,20 @@
 from .backbones import CLIPBackbone
 from .class_pooling import ClassPooling, GlobalPooling
 from .classifiers import CLIPClassifier
+from .count_aware_prior import CountAwarePrior
 from .gcn import ResidualGCN, ZeroResidual
 from .heads import CorrelationPromptHead, PartialLabelLinearHead
 from .image_features import ImageFeatures
 from .label_graph import IdentityGraph, LabelGraph
 from .losses import DBFocalLoss
 from .peft import Adapter, AdaptFormer, BiasTuning, LoRA, ScaleShift
+from .score_fusion import ScoreFusion, TextAlone
 from .soft_prompt import SoftPrompt
+from .task_residual import TaskResidual
 from .template_prompt import TemplatePrompt
 from .text_encoder import CLIPTextEncoder
 from .tta import TestTimeEnsemble
+from .visual_branch import VisualBranch
 
 __all__ = [
     "AdaptFormer",
@@ -23,6 +27,7 @@ __all__ = [
     "CLIPTextEncoder",
     "ClassPooling",
     "CorrelationPromptHead",
+    "CountAwarePrior",
     "DBFocalLoss",
     "GlobalPooling",
     "IdentityGraph",
@@ -32,8 +37,12 @@ __all__ = [
     "PartialLabelLinearHead",
     "ResidualGCN",
     "ScaleShift",
+    "ScoreFusion",
     "SoftPrompt",
+    "TaskResidual",
     "TemplatePrompt",
     "TestTimeEnsemble",
+    "TextAlone",
+    "VisualBranch",
     "ZeroResidual",
 ]

@@ -32,6 +32,7 @@ class ResidualGCN(BaseModule):
         learnable_gamma (bool): Whether γ is trained. Defaults to False.
         zero_init (bool): Start W_3 at zero; otherwise Xavier-uniform as the
             other layers. Defaults to True.
+        num_classes (int, optional): Not used; every residual module is told.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ResidualGCN(BaseModule):
         gamma: float = 1.0,
         learnable_gamma: bool = False,
         zero_init: bool = True,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         hidden_dim = hidden_dim or 2 * dim
@@ -85,9 +87,10 @@ class ZeroResidual(BaseModule):
 
     Args:
         dim (int, optional): Not used; every residual module is told.
+        num_classes (int, optional): Not used.
     """
 
-    def __init__(self, dim: int | None = None) -> None:
+    def __init__(self, dim: int | None = None, num_classes: int | None = None) -> None:
         super().__init__()
 
     def forward(self, features: Tensor, adjacency) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .identity import LoadsFrozenWeights
 from .towers.batching import LengthBatching
 from .towers.causal_block import KeysAndValues, make_causal
+from .towers.feature_map import tower_width
 from .towers.loading import clip_name, load_clip
 
 
@@ -32,6 +33,8 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
     Attributes:
         width (int): Dimension of the token embeddings.
         out_dim (int): Dimension d of the joint space.
+        image_width (int | None): Width of what the same CLIP's image tower pools,
+            ahead of its projection; None where that is not known.
 
     Args:
         model (str): See :func:`capnet_mm.models.towers.loading.load_clip`.
@@ -79,6 +82,8 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         self.width = self.token_embedding.embedding_dim
         self.out_dim = _projected_width(self.text_projection, self.width)
         self.register_buffer("attn_mask", tower.attn_mask, persistent=False)
+        # What a visual branch beside the text branch reads.
+        self.image_width = tower_width(clip.visual)
         self.requires_grad_(False)
         self.clip = clip_name(model, pretrained)
         self.remember_frozen_weights(f"the text tower of {self.clip}")

@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
 from capnet_mm.engine import CalibratedStartHook
-from capnet_mm.models.calibration import fit_calibration
+from capnet_mm.models.scale_and_bias import fit_scale_and_bias
 
 CLASSES = ("dog", "cat", "hot air balloon")
 
@@ -84,7 +84,7 @@ def test_scale_and_bias_are_those_of_the_chosen_pictures(
 ):
     hook = CalibratedStartHook(number, scale_range=(0.1, 1e4))
     runner, head = start(hook)
-    expected = fit_calibration(*by_hand(build(clip), indices), 1, (0.1, 1e4))
+    expected = fit_scale_and_bias(*by_hand(build(clip), indices), 1, (0.1, 1e4))
     assert 1 / float(head.temperature) == pytest.approx(expected.scale, rel=1e-3)
     assert head.logit_bias.item() == pytest.approx(float(expected.bias), rel=1e-3)
 
@@ -100,7 +100,7 @@ def test_a_bias_for_every_class_gets_its_own(start, clip):
     model = build(clip, bias=-2.0)
     model.head.logit_bias = torch.nn.Parameter(torch.full((3,), -2.0))
     _, head = start(model=model)
-    expected = fit_calibration(*by_hand(build(clip), range(12)), 3, (1e-6, 1e6))
+    expected = fit_scale_and_bias(*by_hand(build(clip), range(12)), 3, (1e-6, 1e6))
     torch.testing.assert_close(
         head.logit_bias.double(), expected.bias, rtol=1e-3, atol=1e-4
     )
@@ -115,12 +115,12 @@ def test_pooling_over_places_is_part_of_the_cosines(start, clip):
     _, whole = start()
     _, places = start(model=build(clip, bias=-2.0, pooling=dict(temperature=0.01)))
     model = build(clip, bias=-2.0, pooling=dict(temperature=0.01)).eval()
-    model.head.set_calibration(1.0, torch.zeros(1))
+    model.head.set_scale_and_bias(1.0, torch.zeros(1))
     batch = model.data_preprocessor(default_collate([Pictures()[i] for i in range(12)]))
     targets = torch.stack([Pictures()[i]["data_samples"].gt_score for i in range(12)])
     with torch.no_grad():
         logits = model(**batch)
-    expected = fit_calibration(logits, targets, 1, (1e-6, 1e6))
+    expected = fit_scale_and_bias(logits, targets, 1, (1e-6, 1e6))
     assert 1 / float(places.temperature) == pytest.approx(expected.scale, rel=1e-3)
     assert float(places.temperature) != pytest.approx(float(whole.temperature))
 
@@ -129,7 +129,7 @@ def test_pooling_over_places_is_part_of_the_cosines(start, clip):
 def test_what_a_checkpoint_says_is_kept(start, clip, resume, tmp_path):
     model = build(clip, bias=-2.0)
     runner, _ = start(CalibratedStartHook(4), work_dir=tmp_path / "first")
-    model.head.set_calibration(7.0, torch.tensor([-3.0]))
+    model.head.set_scale_and_bias(7.0, torch.tensor([-3.0]))
     file = tmp_path / "checkpoint.pth"
     runner.model.load_state_dict(model.state_dict())
     runner.save_checkpoint(str(tmp_path), "checkpoint.pth")
@@ -153,7 +153,7 @@ def test_two_processes_get_what_one_gets(clip):
     pairs = in_two_processes(__file__, clip["model"])
     assert pairs[0] == pairs[1]
     cosines, targets = by_hand(build(clip), [*range(0, 12, 2), *range(1, 12, 2)])
-    expected = fit_calibration(cosines, targets, 1, (1e-6, 1e6))
+    expected = fit_scale_and_bias(cosines, targets, 1, (1e-6, 1e6))
     assert pairs[0] == pytest.approx([expected.scale, float(expected.bias)], rel=1e-3)
 
 

@@ -1,8 +1,10 @@
 """Hooks, each of which does one thing."""
 
 from .calibrated_start_hook import CalibratedStartHook
+from .calibration_hook import CalibrationHook
 from .class_counts_hook import ClassCountsHook
 from .console_hook import ConsoleHook
+from .cross_fit_hook import CrossFitHook
 from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
 from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
@@ -15,8 +17,10 @@ from .untrained_parameters_hook import UntrainedParametersHook
 __all__ = [
     "CAPNETStatisticsHook",
     "CalibratedStartHook",
+    "CalibrationHook",
     "ClassCountsHook",
     "ConsoleHook",
+    "CrossFitHook",
     "EpochSeedHook",
     "FiniteLossHook",
     "ProgressBarHook",

@@ -11,9 +11,9 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from capnet_mm.models.calibration import fit_calibration, known_loss
 from capnet_mm.models.heads import CorrelationPromptHead
 from capnet_mm.models.heads.partial_labels import multi_label_targets
+from capnet_mm.models.scale_and_bias import fit_scale_and_bias, known_loss
 
 from ..unwrap import unwrap_model
 
@@ -25,7 +25,7 @@ class CalibratedStartHook(Hook):
     Cosines of images and texts lie elsewhere in each CLIP, so one start does not suit
     all. Before training the model scores images that are evenly spread over the
     training list, as the pipeline of training gives them, and τ and b are those of
-    maximum likelihood, see :func:`~capnet_mm.models.calibration.fit_calibration`.
+    maximum likelihood, see :func:`~capnet_mm.models.scale_and_bias.fit_scale_and_bias`.
     They are parameters, so checkpoints hold them; the log has a line about them.
 
     A run that has loaded a checkpoint keeps what the checkpoint says. So does a model
@@ -80,11 +80,11 @@ class CalibratedStartHook(Hook):
             return
         cosines, targets = self._look(runner, model)
         before = known_loss(head.logits_of(cosines), targets)
-        fitted = fit_calibration(
+        fitted = fit_scale_and_bias(
             cosines, targets, head.num_trained_biases, self.scale_range
         )
         start = f"1/τ {1 / float(head.temperature):.3g}, b {_shorten(head.logit_bias)}"
-        head.set_calibration(fitted.scale, fitted.bias)
+        head.set_scale_and_bias(fitted.scale, fitted.bias)
         print_log(
             f"CalibratedStartHook: {start}, now 1/τ {fitted.scale:.3g}, "
             f"b {_shorten(head.logit_bias)}; binary cross entropy of {len(cosines)} "

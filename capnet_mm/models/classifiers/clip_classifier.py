@@ -74,14 +74,31 @@ class CLIPClassifier(ImageClassifier):
         """What MMPretrain's inferencers name predictions by: the head's own names.
 
         ``get_model`` sets it to what a checkpoint or the test set states, which may
-        have other classes, or the same in another order.
+        have other classes, or the same in another order, and then is left out.
         """
         classes = getattr(self.head, "classes", None)
-        return self._told_meta if classes is None else dict(classes=classes)
+        told = tuple(self._told_meta.get("classes") or ())
+        is_its_own = classes is None or told == tuple(classes)
+        return self._told_meta if is_its_own else dict(classes=classes)
 
     @_dataset_meta.setter
     def _dataset_meta(self, meta: dict) -> None:
         self._told_meta = meta
+
+    @property
+    def _metainfo(self) -> None:
+        """What ``mmpretrain.apis.inference_model`` chooses its inferencer by.
+
+        None of its eight is for several labels, and it would say no more than that.
+        """
+        raise NotImplementedError(
+            "MMPretrain's inference_model has nothing for several labels: use "
+            "capnet_mm.apis.inference_model, with the same arguments."
+        )
+
+    @_metainfo.setter
+    def _metainfo(self, metainfo: object) -> None:
+        """``get_model`` tells it; nothing here has use for it."""
 
 
 def _is_a(base: type, type_: str | type) -> bool:

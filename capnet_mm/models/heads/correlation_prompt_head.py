@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -11,17 +12,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..class_pooling import ClassPooling, GlobalPooling
+from ..count_aware_prior import CountAwarePrior
 from ..gcn import ResidualGCN, ZeroResidual
 from ..identity import StatesIdentity, refuse_other_classes
 from ..image_features import ImageFeatures, as_image_features, last_stage
 from ..label_graph import IdentityGraph, LabelGraph
 from ..losses.db_focal_loss import DBFocalLoss
 from ..scalars import scalars_to_vectors
+from ..score_fusion import ScoreFusion, TextAlone
 from ..soft_prompt import SoftPrompt
 from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
 from ..text_encoder import CLIPTextEncoder
+from ..visual_branch import VisualBranch
 from .class_names import resolve_class_names
+from .new_words import WordList, embed_words, score_words
 from .partial_labels import PartialLabelMixin
 
 
@@ -57,12 +62,24 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             None: hand-written prompts, ``TemplatePrompt``. Defaults to dict().
         graph (dict, optional): Config of a ``LabelGraph`` (the default type).
             None: ``IdentityGraph``, each class stands alone. Defaults to dict().
-        gcn (dict, optional): Config of a ``ResidualGCN`` (the default type).
-            None: ``ZeroResidual``. Defaults to dict().
+        gcn (dict, optional): Config of a ``ResidualGCN`` (the default type) or of
+            another residual, as ``TaskResidual``. None: ``ZeroResidual``. Defaults to
+            dict().
         pooling (dict, optional): Config of a ``ClassPooling`` (the default type). Its
             backbone gives a map: ``CLIPBackbone(out_type='features')``, which
             ``CLIPClassifier`` sets, or one with ``in_channels`` and no neck.
             Defaults to None: ``GlobalPooling``, the backbone's pooled feature.
+        visual (dict, optional): Config of a ``VisualBranch`` (the default type), which
+            scores the classes in the image tower's own space, with a loss of its own.
+            Defaults to None: none.
+        prior (dict, optional): Config of a ``CountAwarePrior`` (the default type), the
+            frozen zero-shot score. Defaults to None: none.
+        fusion (dict): Config of the ``ScoreFusion`` (the default type) that weighs
+            text, visual branch and prior, where there is more than text; fitted by
+            :class:`~capnet_mm.engine.CrossFitHook`. Defaults to dict().
+        unknown_target (float, optional): What an unknown label counts as in the loss,
+            0 to 1; 0.5 where people disagreed on it. The loss must take such targets.
+            Defaults to None: unknown labels have no gradient.
         template (str | Sequence[str]): Prompt of the label graph's features,
             and of the classes where there are no soft prompts; of several the
             normalised features are averaged. Defaults to 'a photo of a {}.'.
@@ -72,6 +89,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         temperature (float): τ at start. Defaults to 0.1.
         learnable_temperature (bool): Train τ. Defaults to True.
         bias (float, optional): b at start, trained. Defaults to None: no bias.
+        class_bias (bool): Train a bias for each class. Defaults to False.
         loss (dict): Loss config. Defaults to dict(type='DBFocalLoss').
         thr (float, optional): Probability from which a label is predicted. Defaults
             to None: 0.5, unless ``topk`` is given.
@@ -99,11 +117,16 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         graph: dict | None = dict(),  # noqa: B006
         gcn: dict | None = dict(),  # noqa: B006
         pooling: dict | None = None,
+        visual: dict | None = None,
+        prior: dict | None = None,
+        fusion: dict = dict(),  # noqa: B006
+        unknown_target: float | None = None,
         template: str | Sequence[str] = "a photo of a {}.",
         in_channels: int | None = None,
         temperature: float = 0.1,
         learnable_temperature: bool = True,
         bias: float | None = None,
+        class_bias: bool = False,
         loss: dict = dict(type=DBFocalLoss),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
@@ -112,10 +135,17 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.classes, prompt_names = resolve_class_names(classes)
+        if unknown_target is not None and not 0 <= unknown_target <= 1:
+            raise ValueError(
+                f"unknown_target must be within 0 and 1, or None, got {unknown_target}."
+            )
+        self.unknown_target = unknown_target
+        self._words: WordList | None = None
+        self.trained_classes, self.prompt_names = resolve_class_names(classes)
         self.text_encoder = _build(text_encoder, CLIPTextEncoder)
         dim = self.text_encoder.out_dim
-        text = dict(class_names=prompt_names, text_encoder=self.text_encoder)
+        text = dict(class_names=self.prompt_names, text_encoder=self.text_encoder)
+        self.template = template
         by_hand = TemplatePrompt(**text, template=template)
 
         # Parts that are switched off are objects too.
@@ -124,7 +154,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         if gcn is None:
             gcn = dict(type=ZeroResidual)
         self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
-        self.gcn = _build(gcn, ResidualGCN, dim=dim)
+        self.gcn = _build(gcn, ResidualGCN, dim=dim, num_classes=self.num_classes)
         self.graph = _build(graph, LabelGraph, features=by_hand.features)
         self.pooling = (
             GlobalPooling() if pooling is None else _build(pooling, ClassPooling)
@@ -142,13 +172,36 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         if bias is None:
             self.register_buffer("logit_bias", torch.zeros(1), persistent=False)
         else:
-            self.logit_bias = nn.Parameter(torch.tensor([float(bias)]))
+            size = self.num_classes if class_bias else 1
+            self.logit_bias = nn.Parameter(torch.full((size,), float(bias)))
+        self._add_evidence(visual, prior, fusion, by_hand.features)
         self._cache = TensorCache()
         self.register_buffer("frozen_class_embeddings", None, persistent=False)
 
+    def _add_evidence(
+        self, visual: dict | None, prior: dict | None, fusion: dict, features: Tensor
+    ) -> None:
+        """Build what is there beside the text branch, and what weighs it."""
+        parts = []
+        if visual is not None:
+            width = self.in_channels or self.text_encoder.image_width
+            told = dict(num_classes=self.num_classes, in_channels=width)
+            parts.append(_build(visual, VisualBranch, **told))
+        if prior is not None:
+            parts.append(_build(prior, CountAwarePrior, features=features))
+        self.other_evidence = nn.ModuleDict({part.name: part for part in parts})
+        trained = [True, *(part.trained for part in parts)]
+        told = dict(trained=trained, num_classes=self.num_classes)
+        self.fusion = _build(fusion, ScoreFusion, **told) if parts else TextAlone()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that are scored: of training, or :meth:`set_classes`."""
+        return self.trained_classes if self._words is None else self._words.names
+
     @property
     def num_classes(self) -> int:
-        """C, the number of classes."""
+        """C, the number of classes that are scored."""
         return len(self.classes)
 
     @property
@@ -159,7 +212,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
     @property
     def needs_features(self) -> bool:
         """Whether the backbone is to give :class:`ImageFeatures`, map included."""
-        return self.pooling.needs_map
+        return self.pooling.needs_map or len(self.other_evidence) > 0
 
     def forward(self, feats: tuple | Tensor) -> Tensor:
         """Score images.
@@ -171,7 +224,47 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         Returns:
             Logits, (B, C), float32.
         """
-        return self.cosine_logits(self.image_features(feats), self.class_embeddings())
+        if self._words is not None:
+            return score_words(self, self.image_features(feats), self._words)
+        return self.fusion(self.evidence(feats))
+
+    def evidence(self, feats: tuple | Tensor) -> Tensor:
+        """Kinds of evidence for the classes, text first.
+
+        Args:
+            feats: See :meth:`forward`.
+
+        Returns:
+            Logits of each kind, (K, B, C), float32.
+        """
+        features = self.image_features(feats)
+        text = self.cosine_logits(features, self.class_embeddings())
+        others = [part(features) for part in self.other_evidence.values()]
+        return torch.stack([text, *others])
+
+    def loss(
+        self, feats: tuple | Tensor, data_samples: list[DataSample], **kwargs
+    ) -> dict[str, Tensor]:
+        """Losses of the kinds of evidence that are trained, each on its own.
+
+        One loss on their sum would leave to each what the other has not explained, and
+        neither could stand alone for the classes that it knows better.
+
+        Args:
+            feats: See :meth:`forward`.
+            data_samples: With ``gt_label`` or ``gt_score``.
+            **kwargs: For the loss module.
+
+        Returns:
+            ``loss`` of the text branch, ``loss_visual`` of the visual branch.
+        """
+        text, *others = self.evidence(feats)
+        losses = self._get_loss(text, data_samples, **kwargs)
+        for part, logits in zip(self.other_evidence.values(), others, strict=True):
+            if part.trained:
+                (loss,) = self._get_loss(logits, data_samples, **kwargs).values()
+                losses[f"loss_{part.name}"] = loss
+        return losses
 
     def class_embeddings(self) -> Tensor:
         """z, (C, d), of unit length; kept in evaluation and when frozen."""
@@ -188,16 +281,23 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         return F.normalize(f + r, dim=-1)
 
     def cosine_logits(
-        self, features: ImageFeatures, class_embeddings: Tensor
+        self,
+        features: ImageFeatures,
+        class_embeddings: Tensor,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """cos(v, z) / τ + b, (B, C), of features and embeddings (C, d)."""
+        """cos(v, z) / τ + b, (B, C), of features and embeddings (C, d).
+
+        b is the head's own, or another, (1,) or (C,).
+        """
         # In float32 whatever autocast says: AP depends on the order of the
         # scores, and half precision makes ties.
         with torch.autocast(features.pooled.device.type, enabled=False):
             features = features.project(_widen)
             scale = self.logit_scale.to(features.pooled.dtype).exp()
             class_embeddings = class_embeddings.to(features.pooled)
-            return self.pooling(features, class_embeddings, scale) + self.logit_bias
+            bias = self.logit_bias if bias is None else bias
+            return self.pooling(features, class_embeddings, scale) + bias
 
     def cosines(self, feats: tuple | Tensor) -> Tensor:
         """What the logits are made from: those of τ = 1 and b = 0.
@@ -226,7 +326,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         return self.logit_bias.numel() if is_trained else 0
 
     @torch.no_grad()
-    def set_calibration(self, scale: float, bias: Tensor) -> None:
+    def set_scale_and_bias(self, scale: float, bias: Tensor) -> None:
         """Set 1 / τ and b.
 
         Args:
@@ -303,28 +403,82 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             >>> batch = torch.export.Dim('batch')
             >>> torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
         """
-        self.frozen_class_embeddings = None
         self.eval()
-        self.frozen_class_embeddings = self.class_embeddings().clone()
+        if self._words is None:
+            self.frozen_class_embeddings = None
+            self.frozen_class_embeddings = self.class_embeddings().clone()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def set_classes(
+        self,
+        classes: dict | Sequence[str],
+        context: str = "mean",
+        graph: bool = False,
+    ) -> None:
+        """Score other classes, among them ones that were never trained.
+
+        Classes of training, found by their name or their words in prompts, keep their
+        trained embeddings. New ones get prompts of a shared context; with ``graph``
+        they join the label graph by their text features and pass the trained GCN. τ and
+        b are the same.
+        The embeddings are fixed as by :meth:`freeze_classes`: training mode and
+        loading weights into the head end this, and it scores the classes of training
+        again. What a state dict holds stays that of training.
+
+        Args:
+            classes: Names, or a dict with ``classes`` and maybe ``prompt_names``. The
+                classes of training in their order restore what it was.
+            context: What stands before the new names: ``'mean'``, the mean of the
+                trained contexts, or ``'words'``, the template. Defaults to 'mean'.
+            graph: Whether new classes join the label graph. Defaults to False, since
+                the GCN's residuals did them harm (docs/new_words.md).
+
+        Raises:
+            ValueError: For no names, a repeated one, another context, or a graph or
+                prompt of one's own that cannot be extended.
+
+        Examples:
+            >>> model.eval().head.set_classes(['dog', 'red umbrella'])
+        """
+        names, prompt_names = resolve_class_names(classes)
+        self.eval()
+        self._end_words()
+        if names != self.trained_classes:
+            words = embed_words(self, names, prompt_names, context, graph)
+            self._words, self.frozen_class_embeddings = words, words.embeddings
+
+    def _end_words(self) -> None:
+        """Score the classes of training, with embeddings that are not fixed."""
+        if self._words is not None:
+            print_log(
+                f"The head scores its {len(self.trained_classes)} classes of training "
+                f"again, not the {self.num_classes} of set_classes.",
+                logger="current",
+            )
+        self._words = self.frozen_class_embeddings = None
 
     def train(self, mode: bool = True) -> "CorrelationPromptHead":
-        """Set the mode; training ends :meth:`freeze_classes`."""
+        """Set the mode; training ends :meth:`freeze_classes`, :meth:`set_classes`."""
         if mode:
-            self.frozen_class_embeddings = None
+            self._end_words()
         return super().train(mode)
 
     def identity(self) -> dict:
         """See :class:`StatesIdentity`."""
-        return dict(classes=self.classes)
+        return dict(classes=self.trained_classes)
 
     def check_identity(self, saved: dict, missing: set[str]) -> None:
         """See :class:`StatesIdentity`."""
         # Prompts that all classes share fit any classes.
-        if getattr(self.prompt, "class_specific", False):
-            refuse_other_classes(self.classes, saved["classes"], "the model's head")
+        parts = self.prompt, self.gcn, *self.other_evidence.values()
+        if any(getattr(part, "class_specific", False) for part in parts):
+            refuse_other_classes(
+                self.trained_classes, saved["classes"], "the model's head"
+            )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        self.frozen_class_embeddings = None
+        self._end_words()
         scalars_to_vectors(state_dict, prefix, ("logit_scale", "logit_bias"))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -22,12 +22,16 @@ class PartialLabelMixin:
     """
 
     takes_unknown = True
+    # What an unknown label counts as; None: it has no gradient.
+    unknown_target: float | None = None
 
     def _get_loss(
         self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
     ) -> dict[str, Tensor]:
         """Compute the loss on logits, (B, C)."""
         target = multi_label_targets(data_samples, cls_score.shape[1])
+        if self.unknown_target is not None:
+            target = target.masked_fill(target < 0, self.unknown_target)
         if not getattr(self.loss_module, "takes_unknown", False):
             cls_score = cls_score.masked_fill(target < 0, _CERTAINLY_NEGATIVE)
             target = target.clamp(min=0)

@@ -48,6 +48,24 @@ def give_features(visual: nn.Module) -> None:
         )
 
 
+def tower_width(visual: nn.Module) -> int | None:
+    """Width w of the feature that an image tower pools, ahead of the projection.
+
+    Args:
+        visual: open_clip image tower.
+
+    Returns:
+        w; None where no such feature is known.
+    """
+    if isinstance(visual, VisionTransformer):
+        return visual.ln_post.normalized_shape[0]
+    if isinstance(visual, ModifiedResNet):
+        return _attention_pool(visual).c_proj.in_features
+    if isinstance(visual, TimmModel):
+        return visual.trunk.head_hidden_size
+    return None
+
+
 class ViTWithMap(VisionTransformer):
     """open_clip's ViT, with values in place of attention in the last block.
 

@@ -1,11 +1,15 @@
-"""Looking at a checkpoint before a run is started on it."""
+"""Reading checkpoints of unknown origin: plain weights only. Adding to their meta."""
 
 import hashlib
+import io
 import os
 import pickle
+from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
+
+from .fileio import replace_files
 
 
 def check_checkpoint(path: str) -> str:
@@ -27,18 +31,35 @@ def check_checkpoint(path: str) -> str:
         ValueError: The file is damaged, or is refused because it holds more than
             plain weights: reading it could run code.
     """
-    scheme = urlparse(path).scheme
-    if scheme in ("http", "https"):
-        path = _download(path)
-    elif "://" in path:
+    if "://" in path and not _is_web_address(path):
         return path
-    path = os.path.expanduser(path)
+    path = _local_file(path)
+    read_checkpoint(path)
+    return path
+
+
+def read_checkpoint(path: str) -> dict:
+    """Read a file that holds plain weights and plain data.
+
+    Args:
+        path (str): The file, or a web address, which is downloaded as by
+            :func:`check_checkpoint`.
+
+    Returns:
+        dict: What is in it, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or is refused because it holds more than
+            plain weights: reading it could run code.
+    """
+    path = _local_file(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"There is no checkpoint {path} (looked for in {os.getcwd()})."
         )
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"The checkpoint {path} was refused because it isn't plain weights: it "
@@ -50,7 +71,32 @@ def check_checkpoint(path: str) -> str:
             f"The checkpoint {path} cannot be read: it is truncated, or no checkpoint "
             f"at all ({error})."
         ) from error
-    return path
+
+
+def _local_file(path: str) -> str:
+    return _download(path) if _is_web_address(path) else os.path.expanduser(path)
+
+
+def _is_web_address(path: str) -> bool:
+    return urlparse(path).scheme in ("http", "https")
+
+
+def add_to_meta(path: str, entries: dict, out: str | None = None) -> None:
+    """Write entries into the meta of a checkpoint; all else in it stays.
+
+    The file is replaced at once: whoever reads it finds the old one or the new one.
+
+    Args:
+        path (str): A checkpoint that :func:`check_checkpoint` has let pass.
+        entries (dict): Plain Python values by their names in ``meta``.
+        out (str, optional): Another file to write to. Defaults to None: this one.
+    """
+    checkpoint = read_checkpoint(path)
+    checkpoint.setdefault("meta", {}).update(entries)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    # A link stays one.
+    replace_files({Path(out or path).resolve(): content.getvalue()})
 
 
 def _download(url: str) -> str:

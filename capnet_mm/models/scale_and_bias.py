@@ -11,7 +11,7 @@ from torch.nn import functional as F
 _BIAS_STD = 2.0
 
 
-class Calibration(NamedTuple):
+class ScaleAndBias(NamedTuple):
     """What turns cosines into logits, scale · cosine + bias.
 
     Attributes:
@@ -25,12 +25,12 @@ class Calibration(NamedTuple):
     loss: float
 
 
-def fit_calibration(
+def fit_scale_and_bias(
     cosines: Tensor,
     targets: Tensor,
     num_biases: int = 1,
     scale_range: tuple[float, float] = (1.0, 100.0),
-) -> Calibration:
+) -> ScaleAndBias:
     r"""Find scale and bias of maximum likelihood.
 
     .. math::
@@ -69,7 +69,7 @@ def fit_calibration(
         slope = scale * std
         _, bias = _fit(inputs, targets, num_biases, slope)
     bias = bias - scale * mean
-    return Calibration(scale, bias, known_loss(scale * cosines + _all(bias), targets))
+    return ScaleAndBias(scale, bias, known_loss(scale * cosines + _all(bias), targets))
 
 
 def known_loss(logits: Tensor, targets: Tensor) -> float:
