@@ -1,5 +1,6 @@
 """Hooks, each of which does one thing."""
 
+from .calibrated_start_hook import CalibratedStartHook
 from .calibration_hook import CalibrationHook
 from .class_counts_hook import ClassCountsHook
 from .console_hook import ConsoleHook
@@ -16,6 +17,7 @@ from .untrained_parameters_hook import UntrainedParametersHook
 
 __all__ = [
     "CAPNETStatisticsHook",
+    "CalibratedStartHook",
     "CalibrationHook",
     "ClassCountsHook",
     "ConsoleHook",

@@ -310,6 +310,44 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             bias = self.logit_bias if bias is None else bias
             return self.pooling(features, class_embeddings, scale) + bias
 
+    def cosines(self, feats: tuple | Tensor) -> Tensor:
+        """What the logits are made from: those of τ = 1 and b = 0.
+
+        Args:
+            feats: See :meth:`forward`.
+
+        Returns:
+            Pooled cosines of images and classes, (B, C), float32.
+        """
+        features, z = self.image_features(feats), self.class_embeddings()
+        with torch.autocast(z.device.type, enabled=False):
+            features = features.project(_widen)
+            z = z.to(features.pooled)
+            return self.pooling(features, z, torch.ones_like(z[0, :1]))
+
+    def logits_of(self, cosines: Tensor) -> Tensor:
+        """Turn cosines, (N, C) on any device, into logits without gradient."""
+        scale, bias = self.logit_scale.detach().exp(), self.logit_bias.detach()
+        return scale.to(cosines) * cosines + bias.to(cosines)
+
+    @property
+    def num_trained_biases(self) -> int:
+        """How many values b has: 0 without one."""
+        is_trained = isinstance(self.logit_bias, nn.Parameter)
+        return self.logit_bias.numel() if is_trained else 0
+
+    @torch.no_grad()
+    def set_scale_and_bias(self, scale: float, bias: Tensor) -> None:
+        """Set 1 / τ and b.
+
+        Args:
+            scale: 1 / τ.
+            bias: b, (``num_trained_biases``,).
+        """
+        self.logit_scale.fill_(math.log(scale))
+        if self.num_trained_biases:
+            self.logit_bias.copy_(bias)
+
     def class_activation_maps(self, feats: tuple | Tensor) -> tuple[Tensor, Tensor]:
         """Show where in the images each class is seen.
 
