@@ -200,7 +200,8 @@ def as_bgr(picture: np.ndarray | Image.Image, rgb: bool = False) -> np.ndarray:
     pixels = picture.reshape(*shape[:2], -1)[..., :3]
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
-    return np.ascontiguousarray(pixels[..., ::-1] if rgb else pixels)
+    # A copy: PyTorch warns of pixels that cannot be written to.
+    return np.array(pixels[..., ::-1] if rgb else pixels, order="C")
 
 
 def _collate(samples: Sequence[dict | Exception]) -> tuple[list, dict[int, str]]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from mmengine.config import Config
 from mmpretrain.registry import MODELS, TRANSFORMS
 
-# Where the classes come from that a checkpoint may ask for. Models that fetch code
-# from a hub (mmpretrain.models.multimodal, transformers) are none of them.
+# Where the classes come from that a checkpoint may ask for. What can fetch code from
+# a hub (MMPretrain's HuggingFaceClassifier, its multimodal models) is none of them.
 _TRUSTED_PACKAGES = (
     "capnet_mm.models.",
     "capnet_mm.datasets.transforms.",
     "mmpretrain.models.backbones.",
-    "mmpretrain.models.classifiers.",
+    "mmpretrain.models.classifiers.image.",
     "mmpretrain.models.heads.",
     "mmpretrain.models.losses.",
     "mmpretrain.models.necks.",

@@ -8,7 +8,13 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
+# The drawn images have 96 px and stay as they are; others are brought to it.
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='FastResizeEdge', scale=96),
+    dict(type='CenterCrop', crop_size=96),
+    dict(type='PackInputs'),
+]
 tta_pipeline = [
     dict(type='LoadImage'),
     dict(type='FastResizeEdge', scale=106),
