@@ -11,6 +11,7 @@ if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from capnet_mm import cli  # noqa: E402
+from capnet_mm.apis.pictures import list_pictures  # noqa: E402
 
 FORMATS = ("onnx", "torch_export")
 
@@ -79,10 +80,11 @@ def main() -> None:
             f"{found['same_topk']:.0%} have the same five best classes"
         )
     path = next(iter(reports.values()))["path"]
+    picture = list_pictures(args.pictures)[0]
     print("Use it:")
     if args.format == "onnx":
         example = Path(__file__).with_name("onnx_example.py")
-        print(shlex.join(["python", str(example), path, args.pictures[0]]))
+        print(shlex.join(["python", str(example), path, picture]))
     else:
         print(f"probabilities, logits = torch.export.load({path!r}).module()(images)")
 

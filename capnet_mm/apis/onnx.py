@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +127,9 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
     """Quantise the weights of a file to eight bits.
 
     Where most weights are in convolutions, activations are quantised with ranges from
-    the prepared images (ONNX Runtime's dynamic convolutions are slower than float32);
-    else matrix products are quantised dynamically. The scores with the classes, the
-    last product, stay float32.
+    the prepared images (ONNX Runtime's dynamic convolutions are slower than float32),
+    as far as the last convolution; else matrix products are quantised dynamically, the
+    last one, with the class embeddings, excepted. What follows stays float32.
 
     Args:
         content: Of :func:`to_onnx`.
@@ -144,13 +144,18 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
         Path(source).write_bytes(content)
         quant_pre_process(source, cleaned, skip_symbolic_shape=True)
         model = onnx.load(cleaned)
-        last = [node.name for node in model.graph.node if node.op_type in _PRODUCTS][-1]
-        weights["nodes_to_exclude"] = [last]
         if _is_convolutional(model):
-            quantize_static(cleaned, target, _Images(prepared.images), **weights)
+            behind = _names_from_last(model, ("Conv",))[1:]
+            images = _Images(prepared.images)
+            quantize_static(cleaned, target, images, nodes_to_exclude=behind, **weights)
         else:
-            weights["op_types_to_quantize"] = _PRODUCTS
-            quantize_dynamic(cleaned, target, **weights)
+            quantize_dynamic(
+                cleaned,
+                target,
+                op_types_to_quantize=_PRODUCTS,
+                nodes_to_exclude=_names_from_last(model, _PRODUCTS),
+                **weights,
+            )
         return _with_metadata(onnx.load(target), prepared.metadata)
 
 
@@ -179,6 +184,13 @@ def _with_metadata(model: onnx.ModelProto, metadata: dict) -> bytes:
         model, {key: json.dumps(value) for key, value in metadata.items()}
     )
     return model.SerializeToString()
+
+
+def _names_from_last(model: onnx.ModelProto, op_types: Sequence[str]) -> list[str]:
+    """Names of the last node of these types and of all behind it."""
+    nodes = list(model.graph.node)
+    last = max(i for i, node in enumerate(nodes) if node.op_type in op_types)
+    return [node.name for node in nodes[last:]]
 
 
 def _is_convolutional(model: onnx.ModelProto) -> bool:

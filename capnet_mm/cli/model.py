@@ -68,10 +68,8 @@ def build_inferencer(args: argparse.Namespace) -> MultiLabelInferencer:
     if args.checkpoint == ZERO_SHOT:
         return MultiLabelInferencer(clip=clip, pretrained=args.pretrained, **options)
     if args.config is None:
-        options |= dict(trust_config=args.trust_config)
-        # Without weights named, True stands for the checkpoint's own.
-        pretrained = True if args.pretrained is None else args.pretrained
-        return MultiLabelInferencer(args.checkpoint, pretrained, clip=clip, **options)
+        options |= dict(trust_config=args.trust_config, pretrained=args.pretrained)
+        return MultiLabelInferencer(args.checkpoint, clip=clip, **options)
     if clip is not None and args.pretrained is not None:
         clip = dict(model=clip, pretrained=args.pretrained)
     return MultiLabelInferencer(args.config, args.checkpoint, clip=clip, **options)

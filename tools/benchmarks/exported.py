@@ -7,13 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
 from capnet_mm.apis import MultiLabelInferencer
 from capnet_mm.apis.folding import FoldedModel, prepare
-from capnet_mm.apis.onnx import to_int8, to_onnx
 from capnet_mm.apis.pictures import load_batches
 from capnet_mm.datasets.list_files import read_image_list
 from capnet_mm.evaluation import average_precision
@@ -44,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @torch.no_grad()
 def run(args: argparse.Namespace) -> list[Measurement]:
     """Measure one model in three forms."""
+    # Imported late: needs the extra [export], as no other benchmark does.
+    from capnet_mm.apis.onnx import to_int8, to_onnx
+
     inferencer = MultiLabelInferencer(args.checkpoint, device="cpu")
     root = Path(args.root or Path(args.list).parent)
     entries = read_image_list(
@@ -101,6 +102,8 @@ def _logits_of_pytorch(model: FoldedModel, images: Tensor) -> Tensor:
 
 
 def _logits_of_onnx(content: bytes) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(
