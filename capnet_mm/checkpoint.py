@@ -1,11 +1,15 @@
-"""Reading a checkpoint of unknown origin: plain weights only, with errors to act on."""
+"""Reading checkpoints of unknown origin: plain weights only. Adding to their meta."""
 
 import hashlib
+import io
 import os
 import pickle
+from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
+
+from .fileio import replace_files
 
 
 def check_checkpoint(path: str) -> str:
@@ -75,6 +79,24 @@ def _local_file(path: str) -> str:
 
 def _is_web_address(path: str) -> bool:
     return urlparse(path).scheme in ("http", "https")
+
+
+def add_to_meta(path: str, entries: dict, out: str | None = None) -> None:
+    """Write entries into the meta of a checkpoint; all else in it stays.
+
+    The file is replaced at once: whoever reads it finds the old one or the new one.
+
+    Args:
+        path (str): A checkpoint that :func:`check_checkpoint` has let pass.
+        entries (dict): Plain Python values by their names in ``meta``.
+        out (str, optional): Another file to write to. Defaults to None: this one.
+    """
+    checkpoint = read_checkpoint(path)
+    checkpoint.setdefault("meta", {}).update(entries)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    # A link stays one.
+    replace_files({Path(out or path).resolve(): content.getvalue()})
 
 
 def _download(url: str) -> str:

@@ -49,3 +49,24 @@ def test_addresses_that_end_alike_are_different_checkpoints(tmp_path, monkeypatc
 
 def test_schemes_of_mmengine_are_left_to_mmengine():
     assert cli.check_checkpoint("open-mmlab://resnet50") == "open-mmlab://resnet50"
+
+
+def test_entries_are_added_to_the_meta_and_a_link_stays_a_link(tmp_path):
+    file, link = tmp_path / "epoch_2.pth", tmp_path / "latest.pth"
+    weights = dict(weight=torch.arange(3.0))
+    torch.save(dict(meta=dict(epoch=2), state_dict=weights, other=[1]), file)
+    link.symlink_to(file)
+    cli.add_to_meta(str(link), dict(note=[0.5]))
+    content = torch.load(file, weights_only=True)
+    assert link.is_symlink() and content["other"] == [1]
+    assert content["meta"] == dict(epoch=2, note=[0.5])
+    assert torch.equal(content["state_dict"]["weight"], weights["weight"])
+
+
+def test_entries_can_go_to_another_file_and_into_bare_weights(tmp_path):
+    torch.save(dict(weight=torch.ones(1)), tmp_path / "bare.pth")
+    before = (tmp_path / "bare.pth").read_bytes()
+    cli.add_to_meta(str(tmp_path / "bare.pth"), dict(a=1), str(tmp_path / "out.pth"))
+    assert (tmp_path / "bare.pth").read_bytes() == before
+    content = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert content["meta"] == dict(a=1)

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmpretrain.apis import ModelHub, list_models
-from mmpretrain.registry import MODELS
+from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -106,7 +107,18 @@ def folder(tmp_path_factory):
     (data / "train.txt").write_text("".join(labels[:8]))
     (data / "val.txt").write_text("".join(labels[8:]))
     (data / "labels.csv").write_text("".join(["path,labels\n", *rows]))
+    write_checkpoint(clone / "epoch_15.pth")
     return clone
+
+
+def write_checkpoint(path: Path) -> None:
+    """What a training of the demo leaves, without the training."""
+    cfg = Config.fromfile(REPOSITORY / "configs" / "demo" / "capnet.py")
+    classes = DATASETS.get("ShapesLT").METAINFO["classes"]
+    cfg.model.head.classes = list(classes)
+    state = MODELS.build(cfg.model).state_dict()
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=classes))
+    torch.save(dict(state_dict=state, meta=meta), path)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from rich.progress import (
 from ..datasets.transforms import LoadImage
 from ..evaluation import group_of
 from .building import build, pipeline_of, set_zero_shot_classes
-from .labels import choose_labels, choose_thresholds, read_calibration
+from .labels import calibration_of, choose_labels, choose_thresholds
 from .pictures import Batch, Picture, as_bgr, list_pictures, load_batches
 
 
@@ -146,8 +146,8 @@ class MultiLabelInferencer(BaseInferencer):
         groups = group_of(self._dataset_meta.get("groups") or {})
         by_name = {trained[index]: group for index, group in groups.items()}
         self.groups = tuple(by_name.get(name) for name in self.classes)
-        entry = getattr(self.model, "_calibration", None)
-        self.calibration = read_calibration(entry, self.classes)
+        stored = getattr(self.model, "_calibration", None)
+        self.calibration = calibration_of(stored, self.classes)
 
     def __call__(
         self,
@@ -333,8 +333,8 @@ class MultiLabelInferencer(BaseInferencer):
             return scores
         logits = sample.get("pred_logits")
         logits = scores.double().logit(1e-12) if logits is None else logits.double()
-        scale, bias = map(torch.from_numpy, self.calibration[1:])
-        return (scale * logits + bias).sigmoid().to(scores.dtype)
+        calibrated = self.calibration.probabilities(logits.numpy())
+        return torch.from_numpy(calibrated).to(scores.dtype)
 
     def visualize(
         self,

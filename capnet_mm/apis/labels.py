@@ -2,66 +2,35 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-
-class Calibration(NamedTuple):
-    """What ``tools/calibrate.py`` found, by the classes in use.
-
-    Probabilities are sigmoid(scale * logit + bias).
-
-    Attributes:
-        thresholds: (C,), of calibrated probabilities.
-        scale: (C,).
-        bias: (C,).
-    """
-
-    thresholds: np.ndarray
-    scale: np.ndarray
-    bias: np.ndarray
+from ..evaluation.stored_calibration import StoredCalibration, read_calibration
 
 
-def read_calibration(entry: dict | None, classes: Sequence[str]) -> Calibration | None:
+def calibration_of(
+    stored: Mapping | None, classes: Sequence[str]
+) -> StoredCalibration | None:
     """Read what a checkpoint's meta says of calibration.
 
     Args:
-        entry (dict, optional): ``meta['calibration']``: ``classes``, ``thresholds``
-            (C,), and ``scale`` and ``bias``, a number or (C,).
-        classes (Sequence[str]): Classes in use. Those that were not calibrated, as
-            new words, get the mean over those that were.
+        stored (Mapping, optional): ``meta['calibration']``, as ``tools/calibrate.py``
+            writes it.
+        classes (Sequence[str]): Classes in use; new words get the shared values.
 
     Returns:
-        Calibration | None: None without an entry, or for other classes altogether.
-
-    Raises:
-        ValueError: The entry has not as many numbers as classes.
+        StoredCalibration | None: None without an entry, or for other classes
+        altogether.
     """
-    if not entry:
+    if not stored or not set(stored["classes"]) & set(classes):
         return None
-    known = {name: index for index, name in enumerate(entry["classes"])}
-    if not known.keys() & set(classes):
-        return None
-
-    def by_class(key: str) -> np.ndarray:
-        stored = np.asarray(entry[key], dtype=np.float64)
-        if stored.ndim and len(stored) != len(known):
-            raise ValueError(
-                f"The checkpoint's calibration has {len(stored)} {key} for "
-                f"{len(known)} classes: run tools/calibrate.py anew."
-            )
-        stored = np.broadcast_to(stored, len(known))
-        mean = stored.mean()
-        return np.array([stored[known[n]] if n in known else mean for n in classes])
-
-    return Calibration(by_class("thresholds"), by_class("scale"), by_class("bias"))
+    return read_calibration(stored, classes, allow_new=True)
 
 
 def choose_thresholds(
     thr: float | Mapping[str, float] | str | None,
     classes: Sequence[str],
-    calibration: Calibration | None,
+    calibration: StoredCalibration | None,
     default: float,
 ) -> np.ndarray:
     """Say from which probability each class is predicted.

@@ -1,6 +1,6 @@
 """What the command line tools share."""
 
-from ..checkpoint import check_checkpoint
+from ..checkpoint import add_to_meta, check_checkpoint
 from .config import (
     add_common_arguments,
     add_data_arguments,
@@ -21,6 +21,7 @@ __all__ = [
     "add_common_arguments",
     "add_data_arguments",
     "add_model_arguments",
+    "add_to_meta",
     "apply_amp",
     "apply_resume",
     "apply_tta",

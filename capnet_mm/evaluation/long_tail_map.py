@@ -13,7 +13,10 @@ from mmpretrain.structures import label_to_onehot
 from capnet_mm.tables import Table
 
 from .average_precision import average_precision
+from .calibration import reliability_bins
+from .f1_scores import class_f1, f1_scores
 from .frequency_groups import by_train_count, frequency_groups, group_of
+from .stored_calibration import StoredCalibration, read_calibration, sigmoid
 
 
 @METRICS.register_module()
@@ -31,6 +34,11 @@ class LongTailMAP(BaseMetric):
     (:class:`~capnet_mm.datasets.ImageListDataset` with ``train_ann_file``). For a
     dataset without such metainfo, such as MMPretrain's own, only ``mAP`` is reported.
 
+    With a checkpoint that ``tools/calibrate.py`` has calibrated, what its thresholds
+    predict is judged too: ``mF1``, ``CF1`` and ``OF1`` (see
+    :func:`~capnet_mm.evaluation.f1_scores`), in percent, total and by group.
+    :class:`~capnet_mm.engine.CalibrationHook` hands them over.
+
     A table of all classes is logged at every evaluation.
 
     Args:
@@ -46,6 +54,8 @@ class LongTailMAP(BaseMetric):
             as LMPT and LM-CLIP do. It changes the numbers (an image with one
             strong class pushes its others down): for comparison with their results
             only. Needs ``pred_logits``. Defaults to False.
+        use_calibration (bool): Whether to report F1 and reliability with the
+            thresholds of the checkpoint, if it has any. Defaults to True.
         collect_device (str): 'cpu' or 'gpu', for collecting from several processes.
             Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names of the results. Defaults to None:
@@ -56,8 +66,15 @@ class LongTailMAP(BaseMetric):
             evaluation found them: ``name`` (str), ``train_count`` (int, or None if
             unknown), ``group`` (str, or None), ``num_positives`` (int, images of the
             test set with the class) and ``average_precision`` (float in percent, NaN
-            without a positive). None before an evaluation, and in processes other than
-            the main one.
+            without a positive); with thresholds also ``threshold`` (a calibrated
+            probability) and ``f1`` (in percent). None before an evaluation, and in
+            processes other than the main one.
+        calibration (dict | None): Thresholds and calibration of the checkpoint, as
+            its meta holds them; see
+            :func:`~capnet_mm.evaluation.calibration_meta`.
+        reliability (dict | None): With a calibration, the
+            :class:`~capnet_mm.evaluation.ReliabilityBins` of the last evaluation,
+            ``before`` and ``after`` it, each a dict with ``total`` and the groups.
 
     Examples:
         >>> import torch
@@ -89,6 +106,7 @@ class LongTailMAP(BaseMetric):
         tail_threshold: int | None = None,
         classwise: bool = False,
         softmax: bool = False,
+        use_calibration: bool = True,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
@@ -102,7 +120,10 @@ class LongTailMAP(BaseMetric):
             frequency_groups((), **self.thresholds)  # check them before the epoch
         self.classwise = classwise
         self.softmax = softmax
+        self.use_calibration = use_calibration
+        self.calibration: dict | None = None
         self.class_results: list[dict] | None = None
+        self.reliability: dict | None = None
         # The class names of head and data set that were last found to be the same.
         self._compared: tuple[Sequence[str], Sequence[str]] | None = None
 
@@ -118,7 +139,8 @@ class LongTailMAP(BaseMetric):
         """
         for sample in data_samples:
             self._check_class_order(sample.get("pred_classes"))
-            if "pred_logits" in sample:
+            is_logit = "pred_logits" in sample
+            if is_logit:
                 scores = sample["pred_logits"]
             elif self.softmax:
                 raise ValueError(
@@ -136,7 +158,7 @@ class LongTailMAP(BaseMetric):
                 targets = label_to_onehot(sample["gt_label"], len(scores))
             self.results.append(
                 # int8: one-hot int64 would take twice the room of the scores.
-                dict(scores=scores, targets=_as_int8(targets))
+                dict(scores=scores, targets=_as_int8(targets), is_logit=is_logit)
             )
 
     def _check_class_order(self, predicted: Sequence[str] | None) -> None:
@@ -169,7 +191,7 @@ class LongTailMAP(BaseMetric):
             ValueError: There is no image, a score is NaN, or the number of classes is
                 not that of the dataset.
         """
-        self.class_results = None
+        self.class_results = self.reliability = None
         if not results:
             raise ValueError("There is no image to evaluate: the test set is empty.")
         scores = torch.stack([result["scores"] for result in results])  # (N, C)
@@ -189,15 +211,47 @@ class LongTailMAP(BaseMetric):
         self.class_results = _class_results(
             names, counts, groups, num_positives, precisions
         )
-        _log_table(self.class_results)
-        self._warn_of_absent(names, groups, num_positives)
         metrics = {"mAP": _mean(precisions)}
         for group, indices in groups.items():
             metrics[f"mAP_{group}"] = _mean(precisions[list(indices)])
+        if self.use_calibration and self.calibration is not None:
+            calibration = read_calibration(self.calibration, names)
+            logits, _ = stack_logits(results)
+            metrics |= self._judge_calibrated(calibration, logits, targets, groups)
+        _log_table(self.class_results)
+        self._warn_of_absent(names, groups, num_positives)
         if self.classwise:
             for name, precision in zip(names, precisions, strict=True):
                 metrics[f"AP/{name}"] = float(precision)
         return metrics
+
+    def _judge_calibrated(
+        self,
+        calibration: StoredCalibration,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        groups: dict[str, Sequence[int]],
+    ) -> dict[str, float]:
+        """Add to the classes' results, keep the reliability, return the F1 scores."""
+        probabilities = calibration.probabilities(logits)
+        predicted = probabilities >= calibration.thresholds
+        each = zip(calibration.thresholds, class_f1(predicted, targets), strict=True)
+        for entry, (threshold, f1) in zip(self.class_results, each, strict=True):
+            entry.update(threshold=float(threshold), f1=100 * float(f1))
+
+        parts = {"total": range(logits.shape[1]), **groups}
+        self.reliability = {
+            when: {
+                name: reliability_bins(values[:, list(part)], targets[:, list(part)])
+                for name, part in parts.items()
+            }
+            for when, values in (("before", sigmoid(logits)), ("after", probabilities))
+        }
+        return {
+            key if name == "total" else f"{key}_{name}": 100 * value
+            for name, part in parts.items()
+            for key, value in f1_scores(predicted, targets, part).items()
+        }
 
     def _class_names(self, num_classes: int) -> Sequence[str]:
         names = (self.dataset_meta or {}).get("classes")
@@ -263,6 +317,28 @@ class LongTailMAP(BaseMetric):
             print_log(" ".join(warnings), logger="current", level=logging.WARNING)
 
 
+def stack_logits(results: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Collect what :meth:`LongTailMAP.process` has kept.
+
+    Args:
+        results: An entry for each image.
+
+    Returns:
+        Logits, (N, C), of a head that gives none from its probabilities; and targets,
+        (N, C).
+
+    Raises:
+        ValueError: There is no image.
+    """
+    if not results:
+        raise ValueError("There is no image to evaluate: the list is empty.")
+    logits = torch.stack([result["scores"] for result in results])
+    if not results[0]["is_logit"]:
+        logits = torch.logit(logits, eps=1e-7)
+    targets = torch.stack([result["targets"] for result in results])
+    return logits.numpy(), targets.numpy()
+
+
 def _class_results(
     names: Sequence[str],
     counts: Sequence[int] | None,
@@ -286,6 +362,7 @@ def _class_results(
 def _log_table(class_results: list[dict]) -> None:
     """Log a table of the classes, from the most frequent to the rarest."""
     order = by_train_count([entry["train_count"] for entry in class_results])
+    entries = [class_results[index] for index in order]
     rows = [
         (
             entry["name"],
@@ -293,15 +370,25 @@ def _log_table(class_results: list[dict]) -> None:
             entry["group"] or "-",
             str(entry["num_positives"]),
             f"{entry['average_precision']:.2f}",
+            *_threshold_cells(entry),
         )
-        for entry in (class_results[index] for index in order)
+        for entry in entries
     ]
-    table = Table(("class", "train", "group", "test", "AP"), rows, align="lrlrr")
+    header = ("class", "train", "group", "test", "AP")
+    if "threshold" in entries[0]:
+        header += ("threshold", "F1")
+    table = Table(header, rows, align="lrlrrrr"[: len(header)])
     print_log(
         "Average precision of each class (train, test: images with it)\n"
         + table.to_text(),
         logger="current",
     )
+
+
+def _threshold_cells(entry: dict) -> tuple[str, ...]:
+    if "threshold" not in entry:
+        return ()
+    return f"{entry['threshold']:.3f}", f"{entry['f1']:.2f}"
 
 
 def _as_int8(targets: torch.Tensor) -> torch.Tensor:

@@ -16,11 +16,18 @@ from .drawing import render_png
 from .graph_figure import label_graph
 from .page import PageFigure, Section, render_page
 from .precision_figure import per_class_ap
+from .reliability_figure import reliability_diagram
 from .sheet_figure import SheetImage, SheetLabel, prediction_sheet
 from .theme import GROUP_COLORS, THEMES
 
 # What a report may consist of; what there is nothing to say about is left out.
-FIGURES = ("per_class_ap", "label_graph", "training_curves", "predictions")
+FIGURES = (
+    "per_class_ap",
+    "reliability",
+    "label_graph",
+    "training_curves",
+    "predictions",
+)
 REPORT_FILES = (
     "report.html",
     "report.json",
@@ -30,6 +37,8 @@ REPORT_FILES = (
 
 # Photographs compress badly and are seen small.
 _SHEET_DPI = 100
+# mAP, and what thresholds of a checkpoint give.
+_GROUP_SCORES = ("mAP", "mF1", "CF1", "OF1")
 _PHASE_NAMES = dict(val="Validation", test="Test")
 
 
@@ -79,6 +88,7 @@ class RunReport:
         tta: Whether several views of each image were averaged.
         metrics: Results of the evaluation by name.
         classes: ``LongTailMAP.class_results``; empty if there are none.
+        reliability: ``LongTailMAP.reliability``; None without a calibration.
         names: Names of the classes in the predictions.
         predictions: Predictions of some images.
         curves: Curves of the training.
@@ -91,6 +101,7 @@ class RunReport:
     tta: bool = False
     metrics: dict = field(default_factory=dict)
     classes: Sequence[dict] = ()
+    reliability: dict | None = None
     names: Sequence[str] = ()
     predictions: Sequence[Prediction] = ()
     curves: Curves | None = None
@@ -160,6 +171,10 @@ def _figures(report: RunReport) -> dict:
         figures["per_class_ap"] = lambda theme: render_png(
             per_class_ap(report.classes, theme)
         )
+    if report.reliability is not None:
+        figures["reliability"] = lambda theme: render_png(
+            reliability_diagram(report.reliability, theme)
+        )
     if report.predictions:
         sheet = [
             SheetImage(p.image, ranked_labels(p.scores, p.targets, report.names))
@@ -193,8 +208,21 @@ def _numbers(report: RunReport) -> dict:
         tta=report.tta,
         metrics=report.metrics,
         classes=list(report.classes),
+        reliability=_reliability_numbers(report.reliability),
     )
     return _plain(content)
+
+
+def _reliability_numbers(reliability: dict | None) -> dict | None:
+    if reliability is None:
+        return None
+    return {
+        when: {
+            name: dict(ECE=bins.expected_calibration_error, **bins._asdict())
+            for name, bins in parts.items()
+        }
+        for when, parts in reliability.items()
+    }
 
 
 def _plain(value):
@@ -219,6 +247,14 @@ def _page(report: RunReport, figures: dict[str, dict[str, bytes]]) -> str:
             _ap_text(report),
             "Average precision of each class in percent, in the colour of its group; "
             "a dashed line at the mean of the group.",
+        ),
+        reliability=(
+            "Reliability",
+            "Whether probabilities are what they say: of labels predicted with 0.3, "
+            "three in ten should be there. The calibration is the checkpoint's.",
+            "Each point is a fifteenth of the scale, the larger the more labels it "
+            "has; on the dashed line prediction and observation agree. ECE is the mean "
+            "gap over all labels, most of which are clear negatives.",
         ),
         predictions=(
             "Images and predictions",
@@ -268,8 +304,9 @@ def _score_sections(report: RunReport) -> list[Section]:
     }
     tables = [_group_table(metrics, prefix, report.classes) for prefix in prefixes]
     shown = {
-        f"{prefix}mAP{suffix}"
+        f"{prefix}{score}{suffix}"
         for prefix in prefixes
+        for score in _GROUP_SCORES
         for suffix in ("", *(f"_{group}" for group in GROUP_COLORS))
     }
     rest = [
@@ -284,13 +321,17 @@ def _score_sections(report: RunReport) -> list[Section]:
 
 def _group_table(metrics: dict, prefix: str, classes: Sequence[dict]) -> Table:
     groups = list(GROUP_COLORS)
-    names = [f"{prefix}mAP", *(f"{prefix}mAP_{group}" for group in groups)]
     members = [
         [entry for entry in classes if group in (None, entry["group"])]
         for group in (None, *groups)
     ]
-    rows = [
-        ("mAP in percent", *(_text(metrics.get(name)) for name in names)),
+    rows = []
+    for score in _GROUP_SCORES:
+        names = [f"{prefix}{score}", *(f"{prefix}{score}_{group}" for group in groups)]
+        if names[0] in metrics:
+            cells = [_text(metrics.get(name)) for name in names]
+            rows.append((f"{score} in percent", *cells))
+    rows += [
         ("classes", *(f"{len(part):,}" for part in members)),
         ("training images of a class", *(_count_range(part) for part in members)),
     ]
@@ -336,6 +377,8 @@ def _graph_caption(report: RunReport) -> str:
 
 
 def _class_table(classes: Sequence[dict]) -> Table:
+    thresholds = [("threshold", "threshold"), ("f1", "F1 in percent")]
+    thresholds = [each for each in thresholds if each[0] in classes[0]]
     rows = [
         (
             entry["name"],
@@ -343,12 +386,14 @@ def _class_table(classes: Sequence[dict]) -> Table:
             _text(entry["train_count"]),
             f"{entry['num_positives']:,}",
             _text(_plain(entry["average_precision"])),
+            *(_text(_plain(entry[key])) for key, _ in thresholds),
         )
         for entry in (
             classes[i] for i in by_train_count([c["train_count"] for c in classes])
         )
     ]
     header = ("class", "group", "training images", "test images", "AP in percent")
+    header += tuple(title for _, title in thresholds)
     caption = "Training and test images: those that show the class."
     return Table(header, rows, caption)
 

@@ -14,6 +14,7 @@ custom_hooks = [
     dict(type='TrainableCheckpointHook'),  # checkpoints without the frozen CLIP
     dict(type='UntrainedParametersHook'),  # warns of parts without gradient
     dict(type='SkippedImagesHook'),
+    dict(type='CalibrationHook'),  # tests judge the thresholds of tools/calibrate.py
     dict(type='CAPNETStatisticsHook', interval=10),
     dict(type='ProgressBarHook'),
     dict(type='ReportHook'),

@@ -3,37 +3,33 @@
 import numpy as np
 import pytest
 
-from capnet_mm.apis.labels import choose_labels, choose_thresholds, read_calibration
+from capnet_mm.apis.labels import calibration_of, choose_labels, choose_thresholds
 
 ENTRY = dict(
     classes=["dog", "cat", "tv"],
     thresholds=[0.2, 0.4, 0.6],
     scale=2.0,
     bias=[0.0, 1.0, 2.0],
-    wanted="f1",
+    shared_bias=0.7,
+    shared_threshold=0.3,
 )
 
 
-def test_calibration_goes_by_name_and_new_words_get_the_mean():
-    found = read_calibration(ENTRY, ["tv", "bird", "dog"])
-    np.testing.assert_allclose(found.thresholds, [0.6, 0.4, 0.2])
+def test_calibration_goes_by_name_and_new_words_get_the_shared_values():
+    found = calibration_of(ENTRY, ["tv", "bird", "dog"])
+    np.testing.assert_allclose(found.thresholds, [0.6, 0.3, 0.2])
     np.testing.assert_allclose(found.scale, [2, 2, 2])
-    np.testing.assert_allclose(found.bias, [2, 1, 0])
+    np.testing.assert_allclose(found.bias, [2, 0.7, 0])
 
 
 def test_without_an_entry_or_a_class_in_common_nothing_is_calibrated():
-    assert read_calibration(None, ["dog"]) is None
-    assert read_calibration(ENTRY, ["bird"]) is None
-
-
-def test_a_calibration_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="2 thresholds for 3 classes"):
-        read_calibration(dict(ENTRY, thresholds=[0.1, 0.2]), ["dog"])
+    assert calibration_of(None, ["dog"]) is None
+    assert calibration_of(ENTRY, ["bird"]) is None
 
 
 def test_thresholds_of_all_ways_to_say_them():
     classes = ["dog", "cat", "tv"]
-    found = read_calibration(ENTRY, classes)
+    found = calibration_of(ENTRY, classes)
 
     def thresholds(thr, calibration):
         return choose_thresholds(thr, classes, calibration, 0.5).tolist()

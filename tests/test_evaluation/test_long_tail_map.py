@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from unicodedata import east_asian_width
 
 import numpy as np
@@ -13,7 +14,8 @@ from mmengine.logging import MMLogger
 from mmpretrain.evaluation import AveragePrecision
 from mmpretrain.registry import METRICS
 from mmpretrain.structures import DataSample
-from sklearn.metrics import average_precision_score
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, f1_score
 
 from capnet_mm.evaluation import LongTailMAP
 
@@ -349,3 +351,81 @@ def test_results_of_the_classes_are_kept_and_agree_with_scikit_learn():
             assert entry["average_precision"] == pytest.approx(100 * expected)
         else:
             assert np.isnan(entry["average_precision"])
+
+
+# -------------------------------------------------- thresholds of a checkpoint
+
+
+def calibrated(logits, labels, names=NAMES, meta=META, **options):
+    """Results, and the metric, with a calibration for classes in some order."""
+    metric = METRICS.build(dict(type="LongTailMAP", **options))
+    order = [NAMES.index(name) for name in names]
+    metric.calibration = dict(
+        classes=list(names),
+        scale=0.5,
+        bias=(np.arange(6) / 6)[order].tolist(),
+        thresholds=np.linspace(0.3, 0.8, 6)[order].tolist(),
+    )
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = meta
+    evaluator.process(samples_of(logits, labels))
+    return evaluator.evaluate(len(logits)), metric
+
+
+def expected_predictions(logits):
+    probabilities = (0.5 * logits.double() + torch.arange(6) / 6).sigmoid()
+    return probabilities >= torch.linspace(0.3, 0.8, 6)
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES[::-1]])
+def test_thresholds_of_a_checkpoint_are_judged_by_group_and_name(names):
+    logits, labels = case()
+    result, metric = calibrated(logits, labels, names)
+    predicted = expected_predictions(logits)
+    for suffix, part in (("", range(6)), ("_head", (0, 1)), ("_tail", (4, 5))):
+        truth, found = labels[:, list(part)], predicted[:, list(part)]
+        macro = 100 * f1_score(truth, found, average="macro")
+        micro = 100 * f1_score(truth, found, average="micro")
+        assert result[f"multi-label/mF1{suffix}"] == pytest.approx(macro)
+        assert result[f"multi-label/OF1{suffix}"] == pytest.approx(micro)
+    each = 100 * f1_score(labels, predicted, average=None)
+    assert [entry["f1"] for entry in metric.class_results] == pytest.approx(each)
+    thresholds = [entry["threshold"] for entry in metric.class_results]
+    assert thresholds == pytest.approx(np.linspace(0.3, 0.8, 6))
+
+
+def test_reliability_is_measured_before_and_after_calibration():
+    logits, labels = case()
+    _, metric = calibrated(logits, labels)
+    assert set(metric.reliability["after"]) == {"total", "head", "medium", "tail"}
+    before = metric.reliability["before"]["tail"]
+    observed, predicted = calibration_curve(
+        labels[:, 4:].ravel(), logits[:, 4:].double().sigmoid().ravel(), n_bins=15
+    )
+    np.testing.assert_allclose(before.observed, observed)
+    np.testing.assert_allclose(before.predicted, predicted)
+
+
+def test_without_a_calibration_or_with_the_switch_off_results_are_todays():
+    logits, labels = case()
+    todays = evaluate(samples_of(logits, labels))
+    assert [name.split("_")[0] for name in todays] == ["multi-label/mAP"] * 4
+    off, metric = calibrated(logits, labels, use_calibration=False)
+    assert off == todays and metric.reliability is None
+    assert "threshold" not in metric.class_results[0]
+    on, _ = calibrated(logits, labels)
+    assert {name: on[name] for name in todays} == todays
+
+
+def test_the_table_shows_thresholds_and_f1(log_of):
+    _, metric = calibrated(*case())
+    (table,) = [text for text in log_of(logging.INFO) if "AP" in text]
+    assert re.search(r"AP +threshold +F1$", table, re.M)
+    boat = metric.class_results[5]
+    assert re.search(rf"boat .* 0\.800 +{boat['f1']:.2f}$", table, re.M)
+
+
+def test_thresholds_for_other_classes_are_refused():
+    meta = dict(META, classes=(*NAMES[:5], "ship"))
+    with pytest.raises(ValueError, match=r"there are none for \['ship'\]"):
+        calibrated(*case(), meta=meta)

@@ -9,7 +9,12 @@ from conftest import REPOSITORY
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.runner import Runner, load_checkpoint
-from mmpretrain.apis import FeatureExtractor, ImageClassificationInferencer, get_model
+from mmpretrain.apis import (
+    FeatureExtractor,
+    ImageClassificationInferencer,
+    get_model,
+    inference_model,
+)
 from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
@@ -94,6 +99,18 @@ def test_feature_extractor(trained, by_hand):
     extractor = FeatureExtractor(trained.config, trained.checkpoint)
     features = torch.stack([stages[0] for stages in extractor(trained.images)])
     torch.testing.assert_close(features, by_hand[0])
+
+
+def test_inference_model_says_in_one_sentence_what_to_use(trained):
+    model = get_model(trained.config, trained.checkpoint)
+    with pytest.raises(NotImplementedError, match="capnet_mm.apis.inference_model"):
+        inference_model(model, trained.images[0])
+
+
+def test_get_model_prints_no_list_of_weights(trained, capfd):
+    get_model(trained.config, trained.checkpoint)
+    lines = "".join(capfd.readouterr()).splitlines()
+    assert [line for line in lines if not line.startswith("Loads checkpoint by")] == []
 
 
 def test_get_model(trained, by_hand):

@@ -66,6 +66,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='FiniteLossHook'),
     dict(type='TrainableCheckpointHook'),
+    dict(type='CalibrationHook'),
 ]
 visualizer = dict(
     type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

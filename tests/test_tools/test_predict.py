@@ -93,6 +93,15 @@ def test_without_its_clip_one_sentence_says_what_to_give(setting, predict):
     assert len(errors.splitlines()) == 1
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(setting):
+    arguments = f"{setting.folder}/epoch_1.pth {setting.pictures}/* --batch-size 1"
+    program = f"{sys.executable} {TOOL} {arguments} --clip {setting.clip}"
+    done = subprocess.run(
+        ["bash", "-c", f"{program} | head -1"], capture_output=True, text=True
+    )
+    assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
+
+
 def test_broken_pictures_are_reported_and_the_exit_status_is_1(
     setting, predict, tmp_path
 ):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from capnet_mm.evaluation import reliability_bins
 from capnet_mm.visualization import Curves
 from capnet_mm.visualization.report import (
     FIGURES,
@@ -32,6 +33,8 @@ METRICS = {
     "multi-label/AP/cow": 20.0,
     "other/score": 3.2,
 }
+BINS = reliability_bins(np.array([[0.1, 0.9, 0.95]]), np.array([[0, 1, 0]]))
+RELIABILITY = dict(before=dict(total=BINS), after=dict(total=BINS, tail=BINS))
 
 
 def full_report():
@@ -43,6 +46,7 @@ def full_report():
         tta=True,
         metrics=METRICS,
         classes=CLASSES,
+        reliability=RELIABILITY,
         names=[entry["name"] for entry in CLASSES],
         predictions=[
             Prediction(image, np.array([0.1, 0.9, 0.3, 0.2]), np.array([1, 0, 0, 1]))
@@ -92,6 +96,32 @@ def test_the_page_says_of_what_model_and_how_much_of_the_graph(files):
     assert "Test of a model of the config voc after 1 epoch, averaged over" in page
     assert "Of 9 classes the 2 first." in page
     assert "1 before and 0.70 after" in page
+
+
+def test_thresholds_of_a_checkpoint_have_rows_and_columns_of_their_own():
+    classes = [
+        dict(each, threshold=0.25, f1=each["average_precision"] / 2) for each in CLASSES
+    ]
+    scores = {"mF1": 41.0, "mF1_head": 60.0, "CF1": 42.0, "OF1_tail": 9.0, "OF1": 50.0}
+    metrics = METRICS | {f"multi-label/{name}": each for name, each in scores.items()}
+    report = RunReport(config="voc", phase="test", metrics=metrics, classes=classes)
+    rows = rows_of(report_files(report)["report.html"].decode())
+    assert rows[1:5] == [
+        ["mAP in percent", "46.67", "80.00", "–", "30.00"],
+        ["mF1 in percent", "41.00", "60.00", "–", "–"],
+        ["CF1 in percent", "42.00", "–", "–", "–"],
+        ["OF1 in percent", "50.00", "–", "–", "9.00"],
+    ]
+    assert [row[0] for row in rows[7:9]] == ["score", "other/score"]
+    assert rows[9][5:] == ["threshold", "F1 in percent"]
+    assert rows[10] == ["&lt;dog&gt;", "head", "1,413", "5", "80.12", "0.25", "40.06"]
+
+
+def test_reliability_is_in_the_numbers(files):
+    numbers = json.loads(files["report.json"])["reliability"]["after"]["tail"]
+    assert numbers["counts"] == [1, 1, 1]
+    assert numbers["observed"] == [0, 1, 0]
+    assert numbers["ECE"] == pytest.approx((0.1 + 0.1 + 0.95) / 3)
 
 
 def test_numbers_that_are_none_are_null(files):

@@ -1,5 +1,6 @@
 """Hooks, each of which does one thing."""
 
+from .calibration_hook import CalibrationHook
 from .class_counts_hook import ClassCountsHook
 from .console_hook import ConsoleHook
 from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
@@ -13,6 +14,7 @@ from .untrained_parameters_hook import UntrainedParametersHook
 
 __all__ = [
     "CAPNETStatisticsHook",
+    "CalibrationHook",
     "ClassCountsHook",
     "ConsoleHook",
     "EpochSeedHook",

@@ -155,12 +155,12 @@ def _count(what: str, number: int, last: int) -> str:
 
 
 def _scores(metrics: dict) -> list[str]:
-    """Scores without their prefixes, those of single classes left out."""
+    """Scores without their prefixes; without single classes, and F1 of groups."""
     named = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
     return [
         f"{name.removeprefix('mAP_')} {value:.2f}"
         for name, value in named.items()
-        if "/" not in name and isinstance(value, Real)
+        if "/" not in name and isinstance(value, Real) and "F1_" not in name
     ]
 
 

@@ -49,6 +49,8 @@ class ReportHook(Hook):
     ``report.json``         config, phase, epoch, metrics, results of each class
     ``per_class_ap.png``    average precision by class, with
                             :class:`~capnet_mm.evaluation.LongTailMAP`
+    ``reliability.png``     probabilities against what is there, with a checkpoint of
+                            ``tools/calibrate.py``
     ``label_graph.png``     label graph of a
                             :class:`~capnet_mm.models.CorrelationPromptHead`, before
                             and after its construction
@@ -167,8 +169,8 @@ class ReportHook(Hook):
     def _keep_results(self, phase, epoch, metrics, evaluator, dataset) -> None:
         gathered = [s for part in all_gather_object(self._samples) for s in part]
         metainfo = getattr(dataset, "metainfo", None) or {}
-        class_results = [
-            metric.class_results
+        judged = [
+            metric
             for metric in evaluator.metrics
             if isinstance(metric, LongTailMAP) and metric.class_results is not None
         ]
@@ -176,7 +178,8 @@ class ReportHook(Hook):
             phase=phase,
             epoch=epoch,
             metrics=metrics,
-            classes=class_results[0] if class_results else (),
+            classes=judged[0].class_results if judged else (),
+            reliability=judged[0].reliability if judged else None,
             names=metainfo.get("classes"),
             train_counts=metainfo.get("class_counts"),
             samples=sorted(gathered, key=lambda sample: sample["index"]),

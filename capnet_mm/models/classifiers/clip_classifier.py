@@ -80,6 +80,21 @@ class CLIPClassifier(ImageClassifier):
     def _dataset_meta(self, meta: dict) -> None:
         self._told_meta = meta
 
+    @property
+    def _metainfo(self) -> None:
+        """What ``mmpretrain.apis.inference_model`` chooses its inferencer by.
+
+        None of its eight is for several labels, and it would say no more than that.
+        """
+        raise NotImplementedError(
+            "MMPretrain's inference_model has nothing for several labels: use "
+            "capnet_mm.apis.inference_model, with the same arguments."
+        )
+
+    @_metainfo.setter
+    def _metainfo(self, metainfo: object) -> None:
+        """``get_model`` tells it; nothing here has use for it."""
+
 
 def _is_a(base: type, type_: str | type) -> bool:
     """Whether what a config names is the class or a subclass of it."""
