@@ -159,13 +159,29 @@ class LabelGraph(BaseModule):
         center: bool = False,
     ) -> None:
         super().__init__()
-        indices, weights = label_adjacency(
-            features, topk, neighbor_weight, temperature, center
+        self._settings = dict(
+            topk=topk,
+            neighbor_weight=neighbor_weight,
+            temperature=temperature,
+            center=center,
         )
+        indices, weights = label_adjacency(features, **self._settings)
         self.register_buffer("indices", indices, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
         # Not computed with; reports show the cosines beside the graph made of them.
         self.register_buffer("features", features.detach(), persistent=False)
+
+    def extended(self, features: Tensor) -> "LabelGraph":
+        """Make the graph of these classes and some more.
+
+        Args:
+            features: Frozen text features of the new classes, (K, d).
+
+        Returns:
+            The graph of C + K classes, the new ones last, with the same settings.
+        """
+        together = torch.cat([self.features, features.to(self.features)])
+        return LabelGraph(together, **self._settings)
 
     @property
     def adjacency(self) -> Tensor:
@@ -198,3 +214,7 @@ class IdentityGraph(BaseModule):
     def forward(self) -> IdentityAdjacency:
         """Return what ``@`` multiplies features with."""
         return IdentityAdjacency()
+
+    def extended(self, features: Tensor) -> "IdentityGraph":
+        """Return itself: more classes stand alone too."""
+        return self

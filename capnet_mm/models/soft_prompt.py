@@ -51,9 +51,11 @@ class SoftPrompt(BaseModule):
         super().__init__()
         width = text_encoder.width
         ids, eos_index = text_encoder.tokenize([f"{name}." for name in class_names])
+        ids = ids.to(text_encoder.token_embedding.weight.device)
         fixed = text_encoder.token_embedding(ids).detach()  # (C, L, width)
         if init_words:
             word_ids, word_eos = text_encoder.tokenize([init_words])
+            word_ids = word_ids.to(ids.device)
             context = text_encoder.token_embedding(word_ids[0, 1 : word_eos[0]])
             context = context.detach().clone()  # (M, width)
             if class_specific:
@@ -104,6 +106,25 @@ class SoftPrompt(BaseModule):
         """
         context = self.context.expand(len(self.name), -1, -1)
         return torch.cat([self.start, context, self.name], dim=1), self.eos_index
+
+    def extended(
+        self, class_names: Sequence[str], text_encoder: CLIPTextEncoder
+    ) -> "SoftPrompt":
+        """Make prompts of other classes, with the mean of the contexts.
+
+        Args:
+            class_names: Names of the new classes as people write them.
+            text_encoder: The frozen text tower.
+
+        Returns:
+            Prompts of the new classes alone.
+        """
+        prompt = SoftPrompt(
+            class_names, text_encoder, self.num_context, class_specific=False
+        ).to(self.context)
+        context = self.context.mean(0) if self.class_specific else self.context
+        prompt.context.data.copy_(context)
+        return prompt
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         saved = state_dict.get(prefix + "context")

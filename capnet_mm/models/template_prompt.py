@@ -34,6 +34,7 @@ class TemplatePrompt(BaseModule):
         template: str | Sequence[str] = "a photo of a {}.",
     ) -> None:
         super().__init__()
+        self.template = template
         templates = [template] if isinstance(template, str) else list(template)
         for text in templates:
             if "{}" not in text:
@@ -53,3 +54,17 @@ class TemplatePrompt(BaseModule):
     def forward(self, text_encoder: CLIPTextEncoder) -> Tensor:
         """Return the features, (C, d); the encoder has nothing to do any more."""
         return self.features
+
+    def extended(
+        self, class_names: Sequence[str], text_encoder: CLIPTextEncoder
+    ) -> "TemplatePrompt":
+        """Make prompts of other classes, with the same templates.
+
+        Args:
+            class_names: Names of the new classes as people write them.
+            text_encoder: The frozen text tower.
+
+        Returns:
+            Prompts of the new classes alone.
+        """
+        return TemplatePrompt(class_names, text_encoder, self.template)

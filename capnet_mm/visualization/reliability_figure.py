@@ -11,6 +11,8 @@ from capnet_mm.evaluation import ReliabilityBins
 from .drawing import new_figure, style_axes
 from .theme import GROUP_COLORS, Theme, get_theme
 
+# Bins of fewer labels are chance: their points are faint, no line goes to them.
+_FEW = 10
 _TITLES = dict(before="as trained", after="calibrated")
 
 
@@ -20,8 +22,9 @@ def reliability_diagram(
     """Draw reliability before and after calibration, by group.
 
     A point is a bin of labels: across their mean probability, up the share of them that
-    is there. Its area grows with the logarithm of their number. Probabilities that are
-    what they say lie on the diagonal.
+    is there. Its area grows with the logarithm of their number; those of fewer than
+    ten are faint, and no line goes to them. Probabilities that are what they say lie on
+    the diagonal.
 
     Args:
         reliability: ``LongTailMAP.reliability``.
@@ -34,7 +37,7 @@ def reliability_diagram(
         ValueError: There is no such theme.
     """
     colors = get_theme(theme)
-    figure = new_figure(9, 4.6, colors)
+    figure = new_figure(9, 5, colors)
     panels = figure.subplots(1, len(_TITLES), sharey=True)
     for axes, (when, title) in zip(panels, _TITLES.items(), strict=True):
         style_axes(axes, colors)
@@ -55,16 +58,22 @@ def _draw_panel(
         color = GROUP_COLORS.get(name, colors.text)
         label = f"{name}: ECE {bins.expected_calibration_error:.3f}"
         is_total = name not in GROUP_COLORS
+        has_many = bins.counts >= _FEW
         axes.plot(
-            bins.predicted,
-            bins.observed,
+            bins.predicted[has_many],
+            bins.observed[has_many],
             color=color,
             linewidth=2.2 if is_total else 1.3,
             label=label,
         )
-        sizes = 6 + 8 * np.log10(bins.counts)
-        axes.scatter(bins.predicted, bins.observed, s=sizes, color=color)
+        axes.scatter(
+            bins.predicted,
+            bins.observed,
+            s=6 + 8 * np.log10(bins.counts),
+            color=color,
+            alpha=np.where(has_many, 1, 0.3),
+        )
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_aspect("equal")
+    axes.set_box_aspect(1)
     axes.legend(loc="upper left", frameon=False, fontsize=8, labelcolor=colors.text)

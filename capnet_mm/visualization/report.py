@@ -253,8 +253,9 @@ def _page(report: RunReport, figures: dict[str, dict[str, bytes]]) -> str:
             "Whether probabilities are what they say: of labels predicted with 0.3, "
             "three in ten should be there. The calibration is the checkpoint's.",
             "Each point is a fifteenth of the scale, the larger the more labels it "
-            "has; on the dashed line prediction and observation agree. ECE is the mean "
-            "gap over all labels, most of which are clear negatives.",
+            "has, faint with fewer than ten; on the dashed line prediction and "
+            "observation agree. ECE is the mean gap over all labels, most of which are "
+            "clear negatives.",
         ),
         predictions=(
             "Images and predictions",

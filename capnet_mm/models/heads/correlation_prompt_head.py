@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -20,6 +21,7 @@ from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
 from ..text_encoder import CLIPTextEncoder
 from .class_names import resolve_class_names
+from .new_words import WordList, embed_words
 from .partial_labels import PartialLabelMixin
 
 
@@ -104,10 +106,11 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.classes, prompt_names = resolve_class_names(classes)
+        self.trained_classes, self.prompt_names = resolve_class_names(classes)
         self.text_encoder = _build(text_encoder, CLIPTextEncoder)
         dim = self.text_encoder.out_dim
-        text = dict(class_names=prompt_names, text_encoder=self.text_encoder)
+        text = dict(class_names=self.prompt_names, text_encoder=self.text_encoder)
+        self.template = template
         by_hand = TemplatePrompt(**text, template=template)
 
         # Parts that are switched off are objects too.
@@ -133,11 +136,17 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         else:
             self.logit_bias = nn.Parameter(torch.tensor([float(bias)]))
         self._cache = TensorCache()
+        self._words: WordList | None = None
         self.register_buffer("frozen_class_embeddings", None, persistent=False)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that are scored: of training, or :meth:`set_classes`."""
+        return self.trained_classes if self._words is None else self._words.names
+
+    @property
     def num_classes(self) -> int:
-        """C, the number of classes."""
+        """C, the number of classes that are scored."""
         return len(self.classes)
 
     @property
@@ -227,28 +236,81 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             >>> batch = torch.export.Dim('batch')
             >>> torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
         """
-        self.frozen_class_embeddings = None
         self.eval()
-        self.frozen_class_embeddings = self.class_embeddings().clone()
+        if self._words is None:
+            self.frozen_class_embeddings = None
+            self.frozen_class_embeddings = self.class_embeddings().clone()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def set_classes(
+        self,
+        classes: dict | Sequence[str],
+        context: str = "mean",
+        graph: bool = False,
+    ) -> None:
+        """Score other classes, among them ones that were never trained.
+
+        Classes of training, found by their name or their words in prompts, keep their
+        trained embeddings. New ones get prompts of a shared context; with ``graph``
+        they join the label graph by their text features and pass the trained GCN. τ and
+        b are the same.
+        The embeddings are fixed as by :meth:`freeze_classes`: training mode and
+        loading weights into the head end this, and it scores the classes of training
+        again. What a state dict holds stays that of training.
+
+        Args:
+            classes: Names, or a dict with ``classes`` and maybe ``prompt_names``. The
+                classes of training in their order restore what it was.
+            context: What stands before the new names: ``'mean'``, the mean of the
+                trained contexts, or ``'words'``, the template. Defaults to 'mean'.
+            graph: Whether new classes join the label graph. Defaults to False, since
+                the GCN's residuals did them harm (docs/new_words.md).
+
+        Raises:
+            ValueError: For no names, a repeated one, another context, or a graph or
+                prompt of one's own that cannot be extended.
+
+        Examples:
+            >>> model.eval().head.set_classes(['dog', 'red umbrella'])
+        """
+        names, prompt_names = resolve_class_names(classes)
+        self.eval()
+        self._end_words()
+        if names != self.trained_classes:
+            words = embed_words(self, names, prompt_names, context, graph)
+            self._words, self.frozen_class_embeddings = words, words.embeddings
+
+    def _end_words(self) -> None:
+        """Score the classes of training, with embeddings that are not fixed."""
+        if self._words is not None:
+            print_log(
+                f"The head scores its {len(self.trained_classes)} classes of training "
+                f"again, not the {self.num_classes} of set_classes.",
+                logger="current",
+            )
+        self._words = self.frozen_class_embeddings = None
 
     def train(self, mode: bool = True) -> "CorrelationPromptHead":
-        """Set the mode; training ends :meth:`freeze_classes`."""
+        """Set the mode; training ends :meth:`freeze_classes`, :meth:`set_classes`."""
         if mode:
-            self.frozen_class_embeddings = None
+            self._end_words()
         return super().train(mode)
 
     def identity(self) -> dict:
         """See :class:`StatesIdentity`."""
-        return dict(classes=self.classes)
+        return dict(classes=self.trained_classes)
 
     def check_identity(self, saved: dict, missing: set[str]) -> None:
         """See :class:`StatesIdentity`."""
         # Prompts that all classes share fit any classes.
         if getattr(self.prompt, "class_specific", False):
-            refuse_other_classes(self.classes, saved["classes"], "the model's head")
+            refuse_other_classes(
+                self.trained_classes, saved["classes"], "the model's head"
+            )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        self.frozen_class_embeddings = None
+        self._end_words()
         scalars_to_vectors(state_dict, prefix, ("logit_scale", "logit_bias"))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
