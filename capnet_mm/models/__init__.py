@@ -1,9 +1,11 @@
 """The method: every box of the paper's figure is one file."""
 
 from .backbones import CLIPBackbone
+from .class_pooling import ClassPooling, GlobalPooling
 from .classifiers import CLIPClassifier
 from .gcn import ResidualGCN, ZeroResidual
 from .heads import CorrelationPromptHead, PartialLabelLinearHead
+from .image_features import ImageFeatures
 from .label_graph import IdentityGraph, LabelGraph
 from .losses import DBFocalLoss
 from .peft import Adapter, AdaptFormer, BiasTuning, LoRA, ScaleShift
@@ -19,9 +21,12 @@ __all__ = [
     "CLIPBackbone",
     "CLIPClassifier",
     "CLIPTextEncoder",
+    "ClassPooling",
     "CorrelationPromptHead",
     "DBFocalLoss",
+    "GlobalPooling",
     "IdentityGraph",
+    "ImageFeatures",
     "LabelGraph",
     "LoRA",
     "PartialLabelLinearHead",

@@ -49,7 +49,7 @@ class TensorCache:
             same autocast.
         """
         sources = list(sources)
-        if any(map(_is_sharded, sources)):
+        if any(map(is_sharded, sources)):
             return compute()
         places = [_autocast_state(sources), *map(_place, sources)]
         values = _values(sources)
@@ -61,7 +61,7 @@ class TensorCache:
         return self._result
 
 
-def _is_sharded(source: Tensor) -> bool:
+def is_sharded(source: Tensor) -> bool:
     """Whether FSDP holds it, the first version or the second."""
     return getattr(source, "_fsdp_flattened", False) or hasattr(source, "to_local")
 

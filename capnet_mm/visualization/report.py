@@ -10,6 +10,7 @@ import numpy as np
 from capnet_mm.evaluation.frequency_groups import by_train_count
 from capnet_mm.tables import Table
 
+from .class_map_figure import MappedImage, class_map_sheet
 from .curves import Curves
 from .curves_figure import training_curves
 from .drawing import render_png
@@ -27,6 +28,7 @@ FIGURES = (
     "label_graph",
     "training_curves",
     "predictions",
+    "class_maps",
 )
 REPORT_FILES = (
     "report.html",
@@ -39,6 +41,9 @@ REPORT_FILES = (
 _SHEET_DPI = 100
 # mAP, and what thresholds of a checkpoint give.
 _GROUP_SCORES = ("mAP", "mF1", "CF1", "OF1")
+# One image a row: more rows than this make a long page.
+_MAX_MAPPED = 6
+_OUTCOMES = {1: "correct", 0: "false", -1: "unknown"}
 _PHASE_NAMES = dict(val="Validation", test="Test")
 
 
@@ -70,11 +75,18 @@ class Prediction:
         image: (H, W, 3) RGB, uint8.
         scores: (C,) probabilities.
         targets: (C,) 1 positive, 0 negative, -1 unknown.
+        view: (h, w, 3) RGB, uint8: what of the image the model has seen. None: not
+            known.
+        maps: By the index of a class, how much each place of the view counts for it,
+            highest score first. Equally many for every image; empty if the model says
+            nothing of places.
     """
 
     image: np.ndarray
     scores: np.ndarray
     targets: np.ndarray
+    view: np.ndarray | None = None
+    maps: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,9 +163,8 @@ def ranked_labels(
     """
     order = np.argsort(-scores, kind="stable")
     num_predicted = max(1, int((targets == 1).sum()))
-    outcomes = {1: "correct", 0: "false", -1: "unknown"}
     labels = [
-        SheetLabel(names[index], float(scores[index]), outcomes[int(targets[index])])
+        SheetLabel(names[index], float(scores[index]), _OUTCOMES[int(targets[index])])
         for index in order[:num_predicted]
     ]
     labels += [
@@ -183,6 +194,10 @@ def _figures(report: RunReport) -> dict:
         figures["predictions"] = lambda theme: render_png(
             prediction_sheet(sheet, theme), _SHEET_DPI
         )
+    if mapped := _mapped_images(report):
+        figures["class_maps"] = lambda theme: render_png(
+            class_map_sheet(mapped, theme), _SHEET_DPI
+        )
     graph = report.graph
     if graph is not None and len(graph.names) > 1:
         figures["label_graph"] = lambda theme: render_png(
@@ -198,6 +213,29 @@ def _figures(report: RunReport) -> dict:
             training_curves(report.curves, theme)
         )
     return figures
+
+
+def _mapped_images(report: RunReport) -> list[MappedImage]:
+    """Those with class activation maps; of many some, evenly spread."""
+    mapped = [p for p in report.predictions if p.maps and p.view is not None]
+    step = -(-len(mapped) // _MAX_MAPPED) or 1
+    return [
+        MappedImage(
+            prediction.view,
+            [
+                (
+                    SheetLabel(
+                        report.names[index],
+                        float(prediction.scores[index]),
+                        _OUTCOMES[int(prediction.targets[index])],
+                    ),
+                    heat,
+                )
+                for index, heat in prediction.maps.items()
+            ],
+        )
+        for prediction in mapped[::step]
+    ]
 
 
 def _numbers(report: RunReport) -> dict:
@@ -262,6 +300,14 @@ def _page(report: RunReport, figures: dict[str, dict[str, bytes]]) -> str:
             "An image with k true labels is given the k labels of highest probability "
             "as its predictions, at least one. The numbers are probabilities.",
             f"{len(report.predictions)} images, evenly spread over the set.",
+        ),
+        class_maps=(
+            "Where the classes are seen",
+            "Local pooling scores a class by the places that speak for it. Beside each "
+            "image, for its most probable classes, how much each place counts: the "
+            "brighter, the more. The numbers are probabilities.",
+            "Each image as the model has seen it, and its class activation maps; each "
+            "map from 0 to its own maximum.",
         ),
         label_graph=(
             "Label graph",

@@ -49,15 +49,17 @@ class SheetImage:
     labels: Sequence[SheetLabel]
 
 
-def prediction_sheet(images: Sequence[SheetImage], theme: str = "light") -> Figure:
+def prediction_sheet(
+    images: Sequence[SheetImage], theme: str = "light", columns: int = _COLUMNS
+) -> Figure:
     """Draw images with their labels, each marked as right or wrong.
 
     Marks differ in form as well as in colour.
 
     Args:
-        images: Images to draw, four in a row. Of many labels the first six are
-            written.
+        images: Images to draw. Of many labels the first six are written.
         theme: 'light' or 'dark'.
+        columns: Number of images in a row. Defaults to 4.
 
     Returns:
         The figure.
@@ -68,9 +70,7 @@ def prediction_sheet(images: Sequence[SheetImage], theme: str = "light") -> Figu
     colors = get_theme(theme)
     if not images:
         raise ValueError("There is no image to draw.")
-    rows = [
-        images[start : start + _COLUMNS] for start in range(0, len(images), _COLUMNS)
-    ]
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     heights = [_row_height(row) for row in rows]
     # The key of the symbols needs its room even above a single image.
     width = max(_COLUMN * len(rows[0]) - _GAP, _KEY_WIDTH)

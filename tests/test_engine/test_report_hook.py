@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score
 
 import capnet_mm.engine.hooks.report_hook as module
 from capnet_mm.engine import ReportHook
+from capnet_mm.engine.unwrap import unwrap_model
 
 CLASSES = ("red", "green", "blue")
 LABELS = [[0], [0, 1], [1], [0], [2], [0, 2], [], [1, 0], [2], [0]]
@@ -52,7 +53,7 @@ def data_root(tmp_path_factory):
     return root
 
 
-def head(clip=None):
+def head(clip=None, **options):
     if clip is None:
         loss = dict(type="CrossEntropyLoss", use_sigmoid=True)
         return dict(
@@ -66,6 +67,7 @@ def head(clip=None):
         prompt=dict(num_context=2),
         graph=dict(topk=2),
         loss=dict(type="CrossEntropyLoss", use_sigmoid=True),
+        **options,
     )
 
 
@@ -85,6 +87,7 @@ def run(tmp_path, data_root):
         validate=True,
         work_dir=None,
         dataset=None,
+        pooling=None,
         **options,
     ):
         model = dict(
@@ -94,6 +97,8 @@ def run(tmp_path, data_root):
             neck=dict(type="GlobalAveragePooling"),
             head=head(clip),
         )
+        if pooling is not None:
+            model.update(neck=None, head=head(clip, pooling=pooling))
         if tta:
             model = dict(type="TestTimeEnsemble", average="probabilities", module=model)
         dataset = dataset or dict(
@@ -284,6 +289,28 @@ def test_under_tta_the_images_have_the_merged_scores(run, drawn):
             ]
         mean = np.mean([output[0].pred_score.numpy() for output in outputs], axis=0)
         np.testing.assert_allclose(prediction.scores, mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_local_pooling_leaves_class_maps_of_what_the_model_has_seen(
+    run, tiny_clip, drawn, tta
+):
+    runner = run(clip=tiny_clip, tta=tta, pooling=dict(temperature=0.1))
+    runner.test()
+    assert is_drawn(folder(runner) / "class_maps.png")
+    model = unwrap_model(runner.model).eval()
+    for prediction, index in zip(drawn[0].predictions, (1, 3, 6, 8), strict=True):
+        sample = runner.test_dataloader.dataset[index]
+        view = sample["inputs"][0] if tta else sample["inputs"]
+        np.testing.assert_array_equal(prediction.view, view.flip(0).permute(1, 2, 0))
+        order = np.argsort(-prediction.scores, kind="stable")
+        assert list(prediction.maps) == order.tolist()
+        with torch.no_grad():
+            inputs = model.data_preprocessor(dict(inputs=[view]))["inputs"]
+            cosines, _ = model.head.class_activation_maps(model.backbone(inputs))
+        shares = (cosines[0].flatten(1) / 0.1).softmax(1).reshape(cosines[0].shape)
+        for label, heat in prediction.maps.items():
+            np.testing.assert_allclose(heat, shares[label], atol=1e-5)
 
 
 def test_a_resumed_training_has_the_curves_of_all_its_runs(run, drawn, monkeypatch):

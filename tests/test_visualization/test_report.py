@@ -8,6 +8,7 @@ import pytest
 
 from capnet_mm.evaluation import reliability_bins
 from capnet_mm.visualization import Curves
+from capnet_mm.visualization.class_map_figure import class_map_sheet
 from capnet_mm.visualization.report import (
     FIGURES,
     GraphExcerpt,
@@ -49,7 +50,13 @@ def full_report():
         reliability=RELIABILITY,
         names=[entry["name"] for entry in CLASSES],
         predictions=[
-            Prediction(image, np.array([0.1, 0.9, 0.3, 0.2]), np.array([1, 0, 0, 1]))
+            Prediction(
+                image,
+                np.array([0.1, 0.9, 0.3, 0.2]),
+                np.array([1, 0, 0, 1]),
+                view=image[:, :30],
+                maps={1: np.eye(3), 2: np.ones((3, 3))},
+            )
         ],
         curves=Curves(dict(loss=([1, 2], [3.0, 2.0])), {}, {}),
         graph=GraphExcerpt(["a", "b"], np.eye(2), np.eye(2) * 0.7, 9, False),
@@ -142,6 +149,31 @@ def test_what_there_is_nothing_to_say_about_is_left_out():
     page = files["report.html"].decode()
     assert "nothing was evaluated" in page
     assert "<h2>" not in page
+
+
+def test_class_maps_are_those_of_some_images_with_their_labels(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "capnet_mm.visualization.report.class_map_sheet",
+        lambda images, theme: drawn.append(images) or class_map_sheet(images, theme),
+    )
+    view = np.zeros((8, 8, 3), np.uint8)
+    scores, targets = np.array([0.1, 0.9]), np.array([-1, 1])
+    predictions = [
+        Prediction(view, scores, targets, view + i, {1: np.eye(3), 0: np.ones((3, 3))})
+        for i in range(16)
+    ]
+    bare = Prediction(view, scores, targets)
+    files = report_files(
+        RunReport(config="voc", names=["a", "b"], predictions=[bare, *predictions])
+    )
+    assert "class_maps_dark.png" in files
+    assert "Where the classes are seen" in files["report.html"].decode()
+    assert [image.pixels[0, 0, 0] for image in drawn[0]] == [0, 3, 6, 9, 12, 15]
+    (first, heat), (second, _) = drawn[0][0].maps
+    assert (first.name, first.score, first.outcome) == ("b", 0.9, "correct")
+    assert (second.name, second.outcome) == ("a", "unknown")
+    np.testing.assert_array_equal(heat, np.eye(3))
 
 
 def test_as_many_labels_are_predicted_as_are_true_and_the_missed_ones_follow():

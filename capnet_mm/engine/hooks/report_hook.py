@@ -31,10 +31,13 @@ from capnet_mm.visualization.report import (
     report_files,
 )
 
+from ..class_maps import class_maps
 from ..unwrap import unwrap_distributed, unwrap_model
 
 # Longer side of an image in the report, in pixels.
 _IMAGE_SIZE = 320
+# Classes of an image whose activation maps are shown.
+_NUM_MAPS = 3
 
 
 @HOOKS.register_module()
@@ -56,6 +59,9 @@ class ReportHook(Hook):
                             and after its construction
     ``training_curves.png`` curves of all runs of the training in this work dir
     ``predictions.png``     some images with true and predicted labels
+    ``class_maps.png``      where in some of them a head with
+                            :class:`~capnet_mm.models.ClassPooling` sees the most
+                            probable classes
     ======================= =====================================================
 
     Every figure is written in the light theme and, as ``…_dark.png``, in the dark one.
@@ -162,8 +168,9 @@ class ReportHook(Hook):
             # MMEngine's samplers deal the images out to the processes in turn.
             index = (self._num_seen + place) * num_processes + rank
             if index in self._wanted and _is_prediction(output):
-                inputs = _input_image(runner.model, data_batch, place)
-                self._samples.append(_as_sample(index, output, inputs))
+                sample = _as_sample(index, output)
+                sample |= _seen(runner.model, data_batch, place, sample["scores"])
+                self._samples.append(sample)
         self._num_seen += len(outputs)
 
     def _keep_results(self, phase, epoch, metrics, evaluator, dataset) -> None:
@@ -225,7 +232,10 @@ class ReportHook(Hook):
             tta=isinstance(unwrap_distributed(runner.model), BaseTTAModel),
             names=names or (),
             predictions=[
-                Prediction(_load_image(s), s["scores"], s["targets"]) for s in samples
+                Prediction(
+                    _load_image(s), s["scores"], s["targets"], s["view"], s["maps"]
+                )
+                for s in samples
             ],
             curves=read_curves(runner.work_dir),
             graph=_find_graph(unwrap_model(runner.model), counts),
@@ -239,7 +249,7 @@ def _is_prediction(output) -> bool:
     return isinstance(output.pred_score, Tensor) and output.pred_score.ndim == 1
 
 
-def _as_sample(index: int, output: BaseDataElement, inputs: np.ndarray | None) -> dict:
+def _as_sample(index: int, output: BaseDataElement) -> dict:
     scores = output.pred_score.float().cpu()
     if "gt_score" in output:
         targets = output.gt_score.cpu()
@@ -252,21 +262,29 @@ def _as_sample(index: int, output: BaseDataElement, inputs: np.ndarray | None) -
         scores=scores.numpy(),
         targets=targets.numpy(),
         img_path=output.get("img_path"),
-        inputs=inputs,
     )
 
 
-def _input_image(model: nn.Module, data_batch, place: int) -> np.ndarray | None:
-    """The model's input as an image, (H, W, 3) uint8, for want of the file."""
+def _seen(model: nn.Module, data_batch, place: int, scores: np.ndarray) -> dict:
+    """What the model was given of an image, and where it sees the best classes."""
     inputs = data_batch.get("inputs") if isinstance(data_batch, dict) else None
     if inputs is not None and isinstance(unwrap_distributed(model), BaseTTAModel):
         inputs = inputs[0]  # the first view
     if inputs is None or not isinstance(inputs[place], Tensor):
-        return None
-    image = inputs[place].detach().float().cpu()
+        return dict(view=None, maps={})
+    best = np.argsort(-scores, kind="stable")[:_NUM_MAPS]
+    return dict(
+        view=_as_picture(model, inputs[place]),
+        maps=class_maps(model, inputs[place], best),
+    )
+
+
+def _as_picture(model: nn.Module, inputs: Tensor) -> np.ndarray | None:
+    """The model's input as an image, (H, W, 3) uint8."""
+    image = inputs.detach().float().cpu()
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         return None
-    if inputs[place].dtype != torch.uint8:  # normalised by the pipeline already
+    if inputs.dtype != torch.uint8:  # normalised by the pipeline already
         low, high = image.min(), image.max()
         image = 255 * (image - low) / (high - low).clamp(min=1e-12)
     preprocessor = getattr(unwrap_model(model), "data_preprocessor", None)
@@ -279,8 +297,8 @@ def _load_image(sample: dict) -> np.ndarray:
     """The image as it is on disk, scaled down; else what the model has seen."""
     image = None if sample["img_path"] is None else _read_image(sample["img_path"])
     if image is None:
-        inputs = sample["inputs"]
-        image = Image.new("RGB", (8, 8)) if inputs is None else Image.fromarray(inputs)
+        view = sample["view"]
+        image = Image.new("RGB", (8, 8)) if view is None else Image.fromarray(view)
     image.thumbnail((_IMAGE_SIZE, _IMAGE_SIZE))
     return np.asarray(image)
 

@@ -7,10 +7,15 @@ from open_clip.utils import to_2tuple
 from torch import Tensor, nn
 
 from ..identity import LoadsFrozenWeights
+from ..image_features import ImageFeatures
 from ..peft import AdaptFormer, BiasTuning, ScaleShift
 from ..peft.base import tower_name, transformer_blocks
 from ..towers.class_token import spare_training_work
+from ..towers.feature_map import give_features
 from ..towers.loading import clip_name, load_clip
+
+# What is done to the tower, so that it computes what it is to give and no more.
+_OUT_TYPES = dict(pooled=spare_training_work, features=give_features)
 
 
 @MODELS.register_module()
@@ -29,6 +34,10 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             bias tuning for a CNN (LIFT's choice). Defaults to None: all frozen.
         num_classes (int, optional): C, for adapters whose size depends on it.
             Defaults to None; :class:`CLIPClassifier` gives its head's.
+        out_type (str): ``'pooled'``: features in the joint space, (B, d);
+            ``'features'``: :class:`ImageFeatures`, a feature at every place as well,
+            all of them equal to open_clip's up to rounding. Defaults to ``'pooled'``;
+            :class:`CLIPClassifier` sets what its head needs.
         channels_last (bool): Give the tower its input in channels-last memory
             format, which is faster for a CNN (1.7 to 2.5 times for a MobileNetV2 on
             two CPU cores); the features then equal open_clip's up to rounding. The
@@ -41,8 +50,9 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         init_cfg (dict, optional): MMEngine's initialisation config.
 
     Raises:
-        ValueError: ``adapter`` is another string; or, when called, the images have
-            another size than a ViT or an attention-pooled ResNet is made for.
+        ValueError: ``adapter`` or ``out_type`` is another string; the tower cannot
+            give features at every place; or, when called, the images have another
+            size than a ViT or an attention-pooled ResNet is made for.
 
     Examples:
         >>> backbone = CLIPBackbone('ViT-B-32', adapter=dict(
@@ -57,6 +67,7 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         pretrained: str | None = None,
         adapter: dict | list[dict] | str | None = None,
         num_classes: int | None = None,
+        out_type: str = "pooled",
         channels_last: bool = False,
         compile: bool | dict = False,
         quick_gelu: bool | None = None,
@@ -64,6 +75,11 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if out_type not in _OUT_TYPES:
+            raise ValueError(
+                f"out_type must be 'pooled' or 'features', got {out_type!r}."
+            )
+        self.out_type = out_type
         clip = load_clip(model, pretrained, quick_gelu, cache_dir)
         self.visual = clip.visual.requires_grad_(False)
         # What the tower was trained on, RGB in 0…1.
@@ -86,7 +102,7 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         self.remember_frozen_weights(
             f"the image tower of {clip_name(model, pretrained)}"
         )
-        spare_training_work(self.visual)
+        _OUT_TYPES[out_type](self.visual)
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
         )
@@ -119,22 +135,24 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             adapter.merge(self.visual)
         self._adapters = []
 
-    def forward(self, x: Tensor) -> tuple[Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor | ImageFeatures]:
         """Encode images.
 
         Args:
             x: Normalised RGB images, (B, 3, H, W).
 
         Returns:
-            One tensor: features in the joint space, (B, d), not normalised.
+            One stage: features in the joint space, (B, d), not normalised; or
+            :class:`ImageFeatures` with ``out_type='features'``.
 
         Raises:
             ValueError: The tower is made for another image size.
         """
         self._check_size(x)
         features = self.visual(x.contiguous(memory_format=self.memory_format))
-        # Towers of CoCa models return their tokens as well.
-        return (features[0] if isinstance(features, tuple) else features,)
+        if isinstance(features, tuple) and self.out_type == "pooled":
+            features = features[0]  # towers of CoCa models return their tokens as well
+        return (features,)
 
     def _check_size(self, images: Tensor) -> None:
         size, expected = tuple(images.shape[-2:]), self._fixed_size

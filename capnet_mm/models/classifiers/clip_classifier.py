@@ -13,8 +13,9 @@ class CLIPClassifier(ImageClassifier):
     """:class:`ImageClassifier` that names its CLIP once.
 
     The CLIP goes to the backbone and to the head's text encoder, its mean and
-    std to the data preprocessor, and the head's number of classes to the
-    backbone's adapters. What a part's own config says comes first.
+    std to the data preprocessor, and the head's number of classes and whether it
+    reads features at every place to the backbone. What a part's own config says comes
+    first.
 
     Args:
         clip (dict): ``model``, ``pretrained`` and so on, see
@@ -50,8 +51,12 @@ class CLIPClassifier(ImageClassifier):
 
         backbone = {"type": CLIPBackbone, **backbone}
         if _is_a(CLIPBackbone, backbone["type"]):
-            num_classes = getattr(head, "num_classes", None)
-            backbone = {"num_classes": num_classes, **clip, **backbone}
+            needs_features = getattr(head, "needs_features", False)
+            told = dict(
+                num_classes=getattr(head, "num_classes", None),
+                out_type="features" if needs_features else "pooled",
+            )
+            backbone = {**told, **clip, **backbone}
         backbone = MODELS.build(backbone)
 
         data_preprocessor = {"type": ClsDataPreprocessor, **(data_preprocessor or {})}

@@ -11,8 +11,10 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..class_pooling import ClassPooling, GlobalPooling
 from ..gcn import ResidualGCN, ZeroResidual
 from ..identity import StatesIdentity, refuse_other_classes
+from ..image_features import ImageFeatures, as_image_features, last_stage
 from ..label_graph import IdentityGraph, LabelGraph
 from ..losses.db_focal_loss import DBFocalLoss
 from ..scalars import scalars_to_vectors
@@ -37,7 +39,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
 
     Source: CAPNET (arXiv 2511.20641). Ours: f is scaled to unit length before
     the residual is added, τ starts at 0.1 and is trained as log 1/τ, the bias b
-    is shared by all classes.
+    is shared by all classes, and ``pooling`` can have each class look at the places
+    that speak for it, in place of cos(v, z_c).
 
     In eval mode, without gradient, the class embeddings are computed once for each set
     of weights; :meth:`freeze_classes` fixes them for export.
@@ -58,6 +61,10 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
             None: ``IdentityGraph``, each class stands alone. Defaults to dict().
         gcn (dict, optional): Config of a ``ResidualGCN`` (the default type).
             None: ``ZeroResidual``. Defaults to dict().
+        pooling (dict, optional): Config of a ``ClassPooling`` (the default type). Its
+            backbone gives a map: ``CLIPBackbone(out_type='features')``, which
+            ``CLIPClassifier`` sets, or one with ``in_channels`` and no neck.
+            Defaults to None: ``GlobalPooling``, the backbone's pooled feature.
         template (str | Sequence[str]): Prompt of the label graph's features,
             and of the classes where there are no soft prompts; of several the
             normalised features are averaged. Defaults to 'a photo of a {}.'.
@@ -76,8 +83,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
 
     Raises:
         ValueError: For no classes, a repeated class, a template without ``{}``,
-            features of another width than the joint space, or a checkpoint for
-            other classes.
+            features of another width than the joint space, features without a map
+            where ``pooling`` needs one, or a checkpoint for other classes.
 
     Examples:
         >>> head = CorrelationPromptHead(
@@ -93,6 +100,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         prompt: dict | None = dict(),  # noqa: B006
         graph: dict | None = dict(),  # noqa: B006
         gcn: dict | None = dict(),  # noqa: B006
+        pooling: dict | None = None,
         template: str | Sequence[str] = "a photo of a {}.",
         in_channels: int | None = None,
         temperature: float = 0.1,
@@ -121,6 +129,9 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
         self.gcn = _build(gcn, ResidualGCN, dim=dim)
         self.graph = _build(graph, LabelGraph, features=by_hand.features)
+        self.pooling = (
+            GlobalPooling() if pooling is None else _build(pooling, ClassPooling)
+        )
 
         self.in_channels = in_channels
         self.projection = (
@@ -154,16 +165,22 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """τ, a scalar without gradient."""
         return (-self.logit_scale.detach()).exp().squeeze()
 
-    def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+    @property
+    def needs_features(self) -> bool:
+        """Whether the backbone is to give :class:`ImageFeatures`, map included."""
+        return self.pooling.needs_map
+
+    def forward(self, feats: tuple | Tensor) -> Tensor:
         """Score images.
 
         Args:
-            feats: Stages' features, of which the last, (B, d), is used; or that alone.
+            feats: Stages' features, of which the last is used: (B, d), or a map or
+                :class:`ImageFeatures` for a head that pools; or that alone.
 
         Returns:
             Logits, (B, C), float32.
         """
-        return self.cosine_logits(self.pre_logits(feats), self.class_embeddings())
+        return self.cosine_logits(self.image_features(feats), self.class_embeddings())
 
     def class_embeddings(self) -> Tensor:
         """z, (C, d), of unit length; kept in evaluation and when frozen."""
@@ -179,27 +196,48 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         r = self.gcn(f, self.graph())  # (C, d)
         return F.normalize(f + r, dim=-1)
 
-    def cosine_logits(self, image_features: Tensor, class_embeddings: Tensor) -> Tensor:
-        """cos(v, z) / τ + b, (B, C), of features (B, d) and embeddings (C, d)."""
+    def cosine_logits(
+        self, features: ImageFeatures, class_embeddings: Tensor
+    ) -> Tensor:
+        """cos(v, z) / τ + b, (B, C), of features and embeddings (C, d)."""
         # In float32 whatever autocast says: AP depends on the order of the
         # scores, and half precision makes ties.
-        with torch.autocast(image_features.device.type, enabled=False):
-            image_features = F.normalize(_widen(image_features), dim=-1)
-            scale = self.logit_scale.to(image_features.dtype).exp()
-            logits = scale * image_features @ class_embeddings.to(image_features).T
-            return logits + self.logit_bias
+        with torch.autocast(features.pooled.device.type, enabled=False):
+            features = features.project(_widen)
+            scale = self.logit_scale.to(features.pooled.dtype).exp()
+            class_embeddings = class_embeddings.to(features.pooled)
+            return self.pooling(features, class_embeddings, scale) + self.logit_bias
 
-    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """Take the last stage's features to the joint space, (B, d)."""
-        features = feats
-        # A tuple of stages; in MMPretrain's older ViTs a stage may be one too; and a
-        # backbone that is no MMPretrain's may return its one tensor as it is.
-        while isinstance(features, list | tuple):
-            features = features[-1]
+    def class_activation_maps(self, feats: tuple | Tensor) -> tuple[Tensor, Tensor]:
+        """Show where in the images each class is seen.
+
+        Args:
+            feats: See :meth:`forward`.
+
+        Returns:
+            Cosines of the places with z, and how much each place counts for a class,
+            1 in total; (B, C, H, W) each, float32.
+
+        Raises:
+            ValueError: The head has no local pooling.
+        """
+        features, z = self.image_features(feats), self.class_embeddings()
+        with torch.autocast(z.device.type, enabled=False):
+            features = features.project(_widen)
+            return self.pooling.activation_maps(features, z.to(features.pooled))
+
+    def image_features(self, feats: tuple | Tensor) -> ImageFeatures:
+        """Take what the backbone gives to the joint space."""
+        features = as_image_features(last_stage(feats), has_map=self.needs_features)
+        shape = tuple(features.pooled.shape)
         expected = self.in_channels or self.text_encoder.out_dim
-        if features.ndim != 2 or features.shape[1] != expected:
-            raise ValueError(self._wrong_features(tuple(features.shape), expected))
-        return self.projection(features)
+        if len(shape) != 2 or shape[1] != expected:
+            raise ValueError(self._wrong_features(shape, expected))
+        return features.project(self.projection)
+
+    def pre_logits(self, feats: tuple | Tensor) -> Tensor:
+        """Take the pooled feature to the joint space, (B, d)."""
+        return self.image_features(feats).pooled
 
     def _wrong_features(self, shape: tuple[int, ...], expected: int) -> str:
         message = (
