@@ -16,6 +16,7 @@ import torch  # noqa: E402
 
 from benchmarks import (  # noqa: E402
     data,
+    exported,
     gpu_use,
     many_classes,
     metric,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "metric": metric,
     "gpu-use": gpu_use,
     "data": data,
+    "exported": exported,
 }
 
 
