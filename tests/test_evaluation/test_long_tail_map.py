@@ -7,7 +7,7 @@ from unicodedata import east_asian_width
 import numpy as np
 import pytest
 import torch
-from conftest import in_two_processes
+from conftest import in_processes
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmpretrain.evaluation import AveragePrecision
@@ -313,7 +313,7 @@ def evaluate_share(rank, world_size):
 
 
 def test_two_processes_give_the_numbers_of_one():
-    shares = in_two_processes(__file__)
+    shares = in_processes(2, __file__)
     expected = evaluate_share(0, 1)
     assert len(expected) == 4 + 6
     assert shares == [expected, expected]

@@ -19,6 +19,7 @@ from ..soft_prompt import SoftPrompt
 from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
 from ..text_encoder import CLIPTextEncoder
+from ..towers.batching import alone
 from .class_names import resolve_class_names
 from .partial_labels import PartialLabelMixin
 
@@ -229,7 +230,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """
         self.frozen_class_embeddings = None
         self.eval()
-        self.frozen_class_embeddings = self.class_embeddings().clone()
+        with alone():  # an export is one process's work
+            self.frozen_class_embeddings = self.compute_class_embeddings().clone()
 
     def train(self, mode: bool = True) -> "CorrelationPromptHead":
         """Set the mode; training ends :meth:`freeze_classes`."""
