@@ -312,11 +312,12 @@ def evaluate_share(rank, world_size):
     return evaluator.evaluate(len(samples))
 
 
-def test_two_processes_give_the_numbers_of_one():
-    shares = in_processes(2, __file__)
+@pytest.mark.parametrize("number", [2, 3])
+def test_several_processes_give_the_numbers_of_one(number):
+    shares = in_processes(number, __file__)
     expected = evaluate_share(0, 1)
     assert len(expected) == 4 + 6
-    assert shares == [expected, expected]
+    assert shares == [expected] * number
 
 
 if __name__ == "__main__":  # one of the processes of the test above
