@@ -74,6 +74,13 @@ def run_python(code: str, *args: str) -> subprocess.CompletedProcess:
     )
 
 
+def free_port() -> str:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 # Imports once, which takes longer than most tests do, then becomes several processes.
 # The package comes first, before anything imports torchvision.
 _FORK = """
@@ -103,14 +110,11 @@ def in_processes(number: int, file: str, *args: str) -> list:
 
     Returns what each of them prints last, as JSON.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     environment = dict(
         os.environ,
         WORLD_SIZE=str(number),
         MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=port,
+        MASTER_PORT=free_port(),
         OMP_NUM_THREADS="1",
         PYTHONPATH=os.pathsep.join(sys.path),
     )
