@@ -19,6 +19,7 @@ TEXT_CONFIG = dict(context_length=77, vocab_size=49408, width=32, heads=2, layer
 VISION_CONFIGS = dict(
     vit=dict(image_size=32, patch_size=8, width=32, head_width=16, layers=2),
     vit_224=dict(image_size=224, patch_size=56, width=32, head_width=16, layers=2),
+    vit_336=dict(image_size=336, patch_size=84, width=32, head_width=16, layers=2),
     resnet=dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=16),
     resnet_224=dict(image_size=224, layers=[1, 1, 1, 1], width=8, head_width=16),
     timm=dict(
