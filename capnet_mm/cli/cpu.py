@@ -81,6 +81,10 @@ def init_cpu_distributed(cfg: Config) -> None:
         "find_unused_parameters", cfg.get("find_unused_parameters", False)
     )
     cfg.model_wrapper_cfg = wrapper
+    if cfg.get("strategy", {}).get("type") == "FSDPStrategy":
+        # Else MMEngine has PyTorch look for a CUDA device of the process's number.
+        shards = cfg.strategy.get("model_wrapper") or {}
+        cfg.strategy.model_wrapper = {"device_id": "cpu", **shards}
     if not torch.distributed.is_initialized():
         options = cfg.get("env_cfg", {}).get("dist_cfg", {})
         timeout = options.get("timeout")

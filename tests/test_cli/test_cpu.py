@@ -84,6 +84,16 @@ def test_a_wrapper_of_the_config_is_kept_on_cpu(group):
     assert cfg.model_wrapper_cfg.device_ids is None
 
 
+def test_shards_of_fsdp_stay_on_cpu(group):
+    strategy = dict(type="FSDPStrategy")
+    cfg = Config(dict(launcher="pytorch", strategy=strategy))
+    cli.init_cpu_distributed(cfg)
+    assert cfg.strategy.model_wrapper.device_id == "cpu"
+    cfg = Config(dict(launcher="pytorch", strategy=dict(type="DDPStrategy")))
+    cli.init_cpu_distributed(cfg)
+    assert "model_wrapper" not in cfg.strategy
+
+
 @pytest.mark.parametrize(
     ("launcher", "device"),
     [("none", "cpu"), ("mpi", "cpu"), ("pytorch", "cuda"), ("slurm", "cuda")],

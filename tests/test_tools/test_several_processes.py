@@ -54,11 +54,27 @@ train_cfg = dict(max_epochs=2)
 """
 
 
+BLOCKS = [f"backbone.visual.transformer.resblocks.{i}" for i in range(2)]
+# As docs/distributed.md has them.
+VARIANTS = {
+    "accumulated": [
+        "optim_wrapper.accumulative_counts=2",
+        "train_dataloader.batch_size=3",
+    ],
+    "bfloat16": ["optim_wrapper.type=BFloat16OptimWrapper"],
+    "checkpointed": [f"activation_checkpointing=[{','.join(BLOCKS)}]"],
+    "averaged": ["default_hooks.ema.type=EMAHook", "default_hooks.ema.momentum=0.5"],
+    "fsdp": [],
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A config and images of three classes, 8, 6 and 4 of them; some unknown."""
     root = tmp_path_factory.mktemp("several")
     (root / "tiny.py").write_text(CONFIG)
+    fsdp = REPOSITORY / "configs" / "_base_" / "fsdp.py"
+    (root / "fsdp.py").write_text(f"_base_ = ['./tiny.py', '{fsdp}']")
     random = np.random.default_rng(0)
     labels = ["0 1", "0", "0 2 ?1", "1", "0 1", "2 ?0", "0", "1 ?2", "0 2", "1", "0"]
     labels += ["0 1 2"]
@@ -84,8 +100,8 @@ def run_all(root, clip):
     work_dir = Path(root, processes)
     flags = (Path(root, "tiny.py"), "--data-root", root, "--clip", clip)
     flags = (*flags, "--work-dir", work_dir, "--launcher", "pytorch")
-    batch_size = f"train_dataloader.batch_size={12 // int(processes)}"
-    run_tool("train.py", *flags, "--cfg-options", batch_size)
+    options = ["--cfg-options", f"train_dataloader.batch_size={12 // int(processes)}"]
+    run_tool("train.py", *flags, *options)
     checkpoint, out = work_dir / "epoch_2.pth", work_dir / "views.json"
     run_tool(
         "test.py", *flags, checkpoint, "--tta", "--out", out, "--out-item", "metrics"
@@ -94,6 +110,11 @@ def run_all(root, clip):
     torch.distributed.barrier()
     (log,) = work_dir.glob("*/vis_data/scalars.json")  # of the run that trained
     validated = json.loads(log.read_text().splitlines()[-1])
+    if processes == "2":
+        for name, more in VARIANTS.items():
+            config = Path(root, f"{name}.py" if name == "fsdp" else "tiny.py")
+            flags = (config, *flags[1:-3], Path(root, name), "--launcher", "pytorch")
+            run_tool("train.py", *flags, *options, *more, f"experiment_name={name}")
     return dict(validated=validated, views=json.loads(out.read_text()))
 
 
@@ -134,6 +155,30 @@ def test_no_image_is_counted_twice_where_shares_are_not_equal(runs, folder, numb
     predictions = pickle.loads((folder / str(number) / "once.pkl").read_bytes())
     names = [Path(each["img_path"]).name for each in predictions]
     assert names == [f"{index}.png" for index in range(5, 12)]
+
+
+def largest_difference(found, expected):
+    trained = [key for key in expected if "class_counts" not in key]
+    return max(float((found[key] - expected[key]).abs().max()) for key in trained)
+
+
+@pytest.mark.parametrize("variant", ["checkpointed", "fsdp"])
+def test_ways_to_save_memory_train_the_same_weights(runs, folder, variant):
+    difference = largest_difference(weights(folder, variant), weights(folder, 2))
+    assert difference < 1e-5
+
+
+@pytest.mark.parametrize("variant", ["accumulated", "bfloat16"])
+def test_other_steps_end_near_but_not_at_the_same_weights(runs, folder, variant):
+    difference = largest_difference(weights(folder, variant), weights(folder, 2))
+    assert 1e-5 < difference < 0.05
+
+
+def test_a_checkpoint_of_averaged_weights_has_the_trained_ones_beside(runs, folder):
+    saved = torch.load(folder / "averaged" / "epoch_2.pth")
+    trained = {k.removeprefix("module."): v for k, v in saved["ema_state_dict"].items()}
+    assert largest_difference(trained, weights(folder, 2)) < 1e-5
+    assert largest_difference(saved["state_dict"], weights(folder, 2)) > 1e-4
 
 
 if __name__ == "__main__":  # one of the processes
