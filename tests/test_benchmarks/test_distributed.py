@@ -11,7 +11,7 @@ def test_groups_of_processes_are_measured_in_turns_and_predicted(tiny_clip):
     units = "on the clock", "of a processor"
     expected = {f"{name}, {unit}" for name in distributed.NAMES for unit in units}
     assert set(one.timings) == set(two.timings) == expected
-    assert one.figure.startswith("text branch 1.00 ± 0.00 × on the clock")
+    assert one.figure.startswith("text encoder 1.00 ± 0.00 × on the clock")
     # Of the only round: the model's constants are one process's own.
     assert one.figure.count("= 1.00 × the") == 2
     assert "2 processes" in two.what and "predicted step" in two.figure

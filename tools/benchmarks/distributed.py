@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import distributed, multiprocessing, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import capnet_mm  # noqa: F401  (in a new process: makes torchvision importable)
@@ -18,7 +19,7 @@ import capnet_mm  # noqa: F401  (in a new process: makes torchvision importable)
 from .cases import classifier, image_batch
 from .measure import Measurement, Ratio, Timing, paired_ratio
 
-TEXT, STEP, TALK = "text branch", "step", "communication"
+TEXT, STEP, TALK = "text encoder", "step", "communication"
 SHARED, REPEATED = "shared out", "repeated"
 NAMES = [f"{part}, {way}" for part in (TEXT, STEP) for way in (SHARED, REPEATED)]
 NAMES.append(TALK)
@@ -104,9 +105,9 @@ def _row(
             **{f"{name}, on the clock": t for name, t in mine.items()},
             **{f"{name}, of a processor": t for name, t in work[processes].items()},
         },
-        figure="text branch "
+        figure="text encoder "
         + ", ".join(f"{_show(ratio)} × {unit}" for unit, ratio in ratios.items())
-        + f" (one process: 1); step {_show(step)} × that with the text branch "
+        + f" (one process: 1); step {_show(step)} × that with the encoder's work "
         + "repeated; predicted step: "
         + ", ".join(f"{check} {unit}" for unit, check in checks.items()),
     )
@@ -135,15 +136,15 @@ def predict(
     """The cost model: seconds of a step.
 
     Args:
-        image: Seconds of all but the text branch, which every process does for its own
-            images.
-        text: Seconds of the text branch in one process.
+        image: Seconds of all but the text encoder: the image part, which every process
+            does for its own images, and the GCN, which every process repeats.
+        text: Seconds of the text encoder in one process, forward and backward.
         communication: Seconds of gathering features and averaging gradients.
         processes: P.
         turns: Processes that share a processor. Defaults to 1.
 
     Returns:
-        Seconds of a step with the text branch shared out.
+        Seconds of a step with the text encoder's work shared out.
     """
     return turns * (image + text / processes) + communication
 
@@ -217,7 +218,8 @@ def _works(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
         wrapped(images, samples, mode="loss")["loss"].backward()
 
     def text() -> None:
-        model.head.compute_class_embeddings().sum().backward()
+        head = model.head
+        F.normalize(head.prompt(head.text_encoder), dim=-1).sum().backward()
 
     def talk() -> None:
         for tensor in (features, *gradients):  # twice the features: there and back
