@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import in_two_processes
+from conftest import in_processes
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from open_clip.transformer import ResidualAttentionBlock
@@ -29,7 +29,7 @@ NAMES = ["dog", "dining table with chairs", "tv", "traffic light by the road"]
 GLOBAL_BATCH = 8
 
 
-def build(model, **head):
+def build(model, share=True, **head):
     torch.manual_seed(0)
     adapter = [dict(type="AdaptFormer", bottleneck_dim=4), dict(type="BiasTuning")]
     classifier = MODELS.build(
@@ -39,7 +39,7 @@ def build(model, **head):
             backbone=dict(adapter=adapter, channels_last=True),
             head=dict(
                 classes=NAMES,
-                text_encoder=dict(chunk_size=2),
+                text_encoder=dict(chunk_size=2, share=share),
                 prompt=dict(num_context=3, class_specific=False),
                 graph=dict(topk=2),
                 gcn=dict(learnable_gamma=True, zero_init=False),
@@ -145,7 +145,7 @@ def saved_keys(model, weights):
 def differences(model, ways, **head):
     """Train in each way; compare with one process that has the whole batches."""
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    whole = build(model, **head)
+    whole = build(model, share=False, **head)
     before = {name: weight.clone() for name, weight in whole.state_dict().items()}
     losses = torch.tensor(train(whole, rank=0, world_size=1))
     after, logits = whole.state_dict(), logits_of(whole)
@@ -170,7 +170,7 @@ def differences(model, ways, **head):
 @pytest.fixture(scope="module")
 def results(tiny_clip):
     """What :func:`differences` returns in each of two processes; with pooling too."""
-    return in_two_processes(__file__, tiny_clip)
+    return in_processes(2, __file__, tiny_clip)
 
 
 @pytest.mark.parametrize("way", [*WAYS, *WAYS_OF_POOLING])

@@ -24,6 +24,7 @@ from ..soft_prompt import SoftPrompt
 from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
 from ..text_encoder import CLIPTextEncoder
+from ..towers.batching import alone
 from ..visual_branch import VisualBranch
 from .class_names import resolve_class_names
 from .new_words import WordList, embed_words, score_words
@@ -416,8 +417,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """
         self.eval()
         if self._words is None:
-            self.frozen_class_embeddings = None
-            self.frozen_class_embeddings = self.class_embeddings().clone()
+            with alone():  # an export is one process's work
+                self.frozen_class_embeddings = self.compute_class_embeddings().clone()
 
     @torch.inference_mode(False)
     @torch.no_grad()
