@@ -34,7 +34,7 @@ optim_wrapper = dict(
                 'head.logit_bias': dict(lr_mult=10., decay_mult=0.),
             })))
 train_dataloader = dict(batch_size=64, num_workers=0)
-train_cfg = dict(max_epochs=30, val_interval=10)
+train_cfg = dict(max_epochs=20, val_interval=20)
 custom_hooks = [
     *_base_.custom_hooks,
     # On with --cache-features, or a cache_dir here.
