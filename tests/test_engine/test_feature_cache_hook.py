@@ -48,6 +48,7 @@ def make_runner(data_root, clips, tmp_path):
         tta=False,
         head=(),
         data=(),
+        wrapper=None,
         optimizer=ADAM,
         **run,
     ):
@@ -88,6 +89,12 @@ def make_runner(data_root, clips, tmp_path):
         val = dict(
             dataset, ann_file="val.txt", train_ann_file="train.txt", test_mode=True
         )
+        train = {
+            **dataset,
+            "ann_file": "train.txt",
+            "pipeline": [load, resize, crops[0], flip, pack],
+            **dict(data),
+        }
         return Runner.from_cfg(
             ConfigDict(
                 model=model,
@@ -95,12 +102,7 @@ def make_runner(data_root, clips, tmp_path):
                 train_dataloader=dict(
                     loader,
                     sampler=dict(type="DefaultSampler", shuffle=True),
-                    dataset={
-                        **dataset,
-                        "ann_file": "train.txt",
-                        "pipeline": [load, resize, crops[0], flip, pack],
-                        **dict(data),
-                    },
+                    dataset=train if wrapper is None else dict(wrapper, dataset=train),
                 ),
                 test_dataloader=dict(
                     loader,
@@ -247,3 +249,18 @@ def test_corrupt_images_are_skipped_or_stop_as_without_a_cache(make_runner, data
     runner.train()
     (skipped,) = runner.train_dataloader.dataset.skipped_images
     assert str(skipped).endswith("4.png")
+
+
+def test_data_sets_are_found_in_their_wrappers(make_runner):
+    runner = make_runner(views=(32,), wrapper=dict(type="RepeatDataset", times=2))
+    runner.train()
+    dataset = runner.train_dataloader.dataset
+    assert len(dataset) == 2 * len(LINES)
+    assert dataset[7]["inputs"].ndim == 1  # a record
+    assert dataset[7]["data_samples"].img_path.endswith("2.png")
+
+
+def test_data_sets_without_image_files_are_refused(make_clip_runner, tmp_path):
+    hook = dict(type="FeatureCacheHook", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="Noise has no list of image files"):
+        make_clip_runner("timm", JOINT, [hook]).train()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
@@ -83,6 +84,13 @@ class FeatureCacheHook(Hook):
             unwrap_model(runner.model), self.cache_dir, lambda text: _say(runner, text)
         )
         for dataset in unwrap_datasets(loader.dataset):
+            if not isinstance(dataset, BaseDataset):
+                raise ValueError(
+                    f"The data set {type(dataset).__name__} has no list of image files "
+                    "and no pipeline that a feature cache could take over: use "
+                    "ImageListDataset or another of MMPretrain's data sets, or train "
+                    "without the cache."
+                )
             dataset.full_init()
             test_mode = dataset.test_mode
             if test_mode:
