@@ -35,4 +35,9 @@ optim_wrapper = dict(
             })))
 train_dataloader = dict(batch_size=64, num_workers=0)
 train_cfg = dict(max_epochs=30, val_interval=10)
-custom_hooks = [*_base_.custom_hooks, dict(type='CrossFitHook')]
+custom_hooks = [
+    *_base_.custom_hooks,
+    # On with --cache-features, or a cache_dir here.
+    dict(type='FeatureCacheHook', cache_dir=None, views=(224, 248, 320)),
+    dict(type='CrossFitHook'),
+]

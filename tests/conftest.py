@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ TEXT_CONFIG = dict(context_length=77, vocab_size=49408, width=32, heads=2, layer
 VISION_CONFIGS = dict(
     vit=dict(image_size=32, patch_size=8, width=32, head_width=16, layers=2),
     vit_224=dict(image_size=224, patch_size=56, width=32, head_width=16, layers=2),
+    vit_336=dict(image_size=336, patch_size=84, width=32, head_width=16, layers=2),
     resnet=dict(image_size=64, layers=[1, 1, 1, 1], width=8, head_width=16),
     resnet_224=dict(image_size=224, layers=[1, 1, 1, 1], width=8, head_width=16),
     timm=dict(
@@ -73,40 +75,61 @@ def run_python(code: str, *args: str) -> subprocess.CompletedProcess:
     )
 
 
-def in_two_processes(file: str, *args: str) -> list:
-    """Run a test's file as a script in two processes that can form a group.
+def free_port() -> str:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+# Imports once, which takes longer than most tests do, then becomes several processes.
+# The package comes first, before anything imports torchvision.
+_FORK = """
+import capnet_mm, os, runpy, signal, sys
+number, outputs, *sys.argv = sys.argv[1:]
+children = []
+for rank in range(int(number)):
+    child = os.fork()
+    if child == 0:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        os.dup2(os.open(os.path.join(outputs, str(rank)), os.O_WRONLY | os.O_CREAT), 1)
+        runpy.run_path(sys.argv[0], {}, "__main__")
+        sys.exit()
+    children.append(child)
+for _ in range(len(children)):
+    child, status = os.wait()
+    children.remove(child)
+    if status:  # the others would wait for it
+        for other in children:
+            os.kill(other, signal.SIGKILL)
+        sys.exit(1)
+"""
+
+
+def in_processes(number: int, file: str, *args: str) -> list:
+    """Run a test's file as a script in several processes that can form a group.
 
     Returns what each of them prints last, as JSON.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     environment = dict(
         os.environ,
-        WORLD_SIZE="2",
+        WORLD_SIZE=str(number),
         MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=port,
+        MASTER_PORT=free_port(),
         OMP_NUM_THREADS="1",
         PYTHONPATH=os.pathsep.join(sys.path),
     )
-    # The package first, before anything imports torchvision.
-    program = (
-        "import capnet_mm, runpy, sys; runpy.run_path(sys.argv[1], {}, '__main__')"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, file, *args],
-            env=dict(environment, RANK=str(rank)),
-            stdout=subprocess.PIPE,
+    with tempfile.TemporaryDirectory() as outputs:
+        done = subprocess.run(
+            [sys.executable, "-c", _FORK, str(number), outputs, file, *args],
+            env=environment,
             stderr=subprocess.PIPE,
             text=True,
+            timeout=300,
         )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+        assert done.returncode == 0, done.stderr
+        texts = [Path(outputs, str(rank)).read_text() for rank in range(number)]
+    return [json.loads(text.splitlines()[-1]) for text in texts]
 
 
 @pytest.fixture(scope="session")

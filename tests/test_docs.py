@@ -219,6 +219,11 @@ def check_command(command, monkeypatch, capsys):
         tool = script.replace("dist_", "").replace(".sh", ".py")
         processes = 1 if "train" in script else 2
         assert arguments.pop(processes).isdigit(), command
+    elif script.startswith("tools/slurm_"):
+        tool = script.replace("slurm_", "").replace(".sh", ".py")
+        _, _, config, fourth, *arguments = arguments
+        fourth = ["--work-dir", fourth] if "train" in script else [fourth]
+        arguments = [config, *fourth, *arguments]
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", [tool, *arguments])
         try:
@@ -248,6 +253,7 @@ def test_a_block_that_is_not_run_names_tools_flags_and_configs(
         "python tools/no_such_tool.py",
         "bash tools/quickstart.sh --no-such-flag",
         "bash tools/dist_train.sh configs/capnet_custom.py --amp 4",
+        "bash tools/slurm_train.sh p j configs/no_such_config.py work_dirs/w",
         "pyton tools/train.py configs/capnet_custom.py",
     ],
 )

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "engine": {"models", "datasets", "evaluation", "visualization"},
     "visualization": {"evaluation"},
     "preparation": {"datasets", "evaluation"},
-    "cli": {"engine", "models", "datasets", "evaluation", "visualization"},
+    "cli": {"apis", "engine", "models", "datasets", "evaluation", "visualization"},
     "apis": {"models", "datasets", "evaluation", "visualization"},
     "comparison": {"cli", "visualization", "evaluation"},
 }

@@ -14,8 +14,11 @@ if importlib.util.find_spec("capnet_mm") is None:  # not installed
 
 import torch  # noqa: E402
 
+import capnet_mm  # noqa: E402, F401  (makes torchvision importable)
 from benchmarks import (  # noqa: E402
     data,
+    distributed,
+    exported,
     gpu_use,
     many_classes,
     metric,
@@ -32,8 +35,10 @@ BENCHMARKS = {
     "prediction": prediction,
     "many-classes": many_classes,
     "metric": metric,
+    "distributed": distributed,
     "gpu-use": gpu_use,
     "data": data,
+    "exported": exported,
 }
 
 

@@ -14,9 +14,7 @@ if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from capnet_mm import cli  # noqa: E402
-from capnet_mm.apis import MultiLabelInferencer, writers  # noqa: E402
-
-ZERO_SHOT = "zero-shot"
+from capnet_mm.apis import writers  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,27 +24,9 @@ def parse_args() -> argparse.Namespace:
         "JSON lines elsewhere; the exit status is 1 if a picture could not be read, 2 "
         "if nothing could be done."
     )
+    cli.add_model_arguments(parser)
     add = parser.add_argument
-    add(
-        "checkpoint",
-        help="file or web address of a trained model; it alone is enough. "
-        f"'{ZERO_SHOT}': the CLIP of --clip without training, asked for --classes",
-    )
     add("pictures", nargs="+", help="files, folders (with subfolders) or patterns")
-    add("--config", help="config file, in place of the one inside the checkpoint")
-    add(
-        "--clip",
-        metavar="MODEL",
-        help="the CLIP on this machine, an architecture of open_clip or "
-        "local-dir:PATH; the default is where it was in training",
-    )
-    add("--pretrained", metavar="TAG", help="tag or file of the CLIP's weights")
-    add(
-        "--classes",
-        nargs="+",
-        metavar="NAME",
-        help="names to ask for, in place of those of training",
-    )
     add("--out", metavar="FILE", help="write to this .jsonl or .csv file")
     add("--draw", metavar="DIR", help="draw predictions into this folder")
     add("--topk", type=int, metavar="K", help="name so many classes")
@@ -59,28 +39,7 @@ def parse_args() -> argparse.Namespace:
     add("--tta", action="store_true", help="average several views of each picture")
     add("--batch-size", type=int, default=32, help="pictures at once; default: 32")
     add("--num-workers", type=int, help="processes that decode; default: by the CPUs")
-    add("--device", help="e.g. cpu or cuda:1; default: an accelerator, if any")
-    add(
-        "--trust-config",
-        action="store_true",
-        help="let the config inside the checkpoint import modules and name any "
-        "object: only for files from somebody you trust",
-    )
     return parser.parse_intermixed_args()
-
-
-def build_inferencer(args: argparse.Namespace) -> MultiLabelInferencer:
-    """Build what is asked."""
-    options = dict(device=args.device, classes=args.classes)
-    clip = args.clip
-    if args.checkpoint == ZERO_SHOT:
-        return MultiLabelInferencer(clip=clip, pretrained=args.pretrained, **options)
-    if args.config is None:
-        options |= dict(trust_config=args.trust_config, pretrained=args.pretrained)
-        return MultiLabelInferencer(args.checkpoint, clip=clip, **options)
-    if clip is not None and args.pretrained is not None:
-        clip = dict(model=clip, pretrained=args.pretrained)
-    return MultiLabelInferencer(args.config, args.checkpoint, clip=clip, **options)
 
 
 def threshold(text: str | None) -> float | dict | str | None:
@@ -115,7 +74,7 @@ def main() -> None:
             output = nullcontext(
                 lambda results: writers.write_json_lines(results, sys.stdout)
             )
-        inferencer = build_inferencer(args)
+        inferencer = cli.build_inferencer(args)
         results = inferencer.stream(
             args.pictures,
             batch_size=args.batch_size,

@@ -89,6 +89,7 @@ def main() -> None:
     )
     if args.tta:
         cli.apply_tta(cfg)
+    cli.apply_feature_cache(cfg, args.cache_features, args.cache_views)
     cli.complete_dataloaders(cfg, args.no_pin_memory)
     cli.keep_freed_memory()
     cli.init_cpu_distributed(cfg)

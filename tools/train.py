@@ -63,6 +63,7 @@ def main() -> None:
                 f"config {args.config}: the batch size that its lr is meant for."
             )
         cfg.auto_scale_lr.enable = True
+    cli.apply_feature_cache(cfg, args.cache_features, args.cache_views)
     cli.complete_dataloaders(cfg, args.no_pin_memory, args.no_persistent_workers)
     cli.apply_resume(cfg, args.resume)
     cli.keep_freed_memory()

@@ -5,6 +5,7 @@ from .config import (
     add_common_arguments,
     add_data_arguments,
     apply_amp,
+    apply_feature_cache,
     apply_resume,
     apply_tta,
     apply_visualization,
@@ -14,16 +15,20 @@ from .config import (
 )
 from .console import prepare_console
 from .cpu import init_cpu_distributed, keep_freed_memory, leave_cpu_distributed
+from .model import add_model_arguments, build_inferencer
 from .runner import build_runner
 
 __all__ = [
     "add_common_arguments",
     "add_data_arguments",
+    "add_model_arguments",
     "add_to_meta",
     "apply_amp",
+    "apply_feature_cache",
     "apply_resume",
     "apply_tta",
     "apply_visualization",
+    "build_inferencer",
     "build_runner",
     "check_checkpoint",
     "complete_dataloaders",

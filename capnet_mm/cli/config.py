@@ -36,6 +36,20 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_console_arguments(parser)
     add_data_arguments(parser)
     parser.add_argument(
+        "--cache-features",
+        metavar="DIR",
+        help="have each image go through the frozen CLIP once, keep its features in "
+        "this folder, and train and test on them",
+    )
+    parser.add_argument(
+        "--cache-views",
+        nargs="+",
+        type=int,
+        metavar="EDGE",
+        help="short edges at which a training image's views are cached: one view at "
+        "224 pixels, five crops at more (default: as the config says, 224 248 320)",
+    )
+    parser.add_argument(
         "--no-pin-memory",
         action="store_true",
         help="never pin memory; the default is to pin it with CUDA only",
@@ -188,6 +202,35 @@ def apply_amp(cfg: Config) -> None:
         )
     cfg.optim_wrapper.type = "AmpOptimWrapper"
     cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def apply_feature_cache(
+    cfg: Config, cache_dir: str | None, views: list[int] | None
+) -> None:
+    """Train and test on cached features, see :class:`FeatureCacheHook`.
+
+    Args:
+        cfg (Config): Changed in place: its ``FeatureCacheHook``, or one that is added.
+        cache_dir (str, optional): Folder of the cache; None for what the config says.
+        views (list[int], optional): Short edges of the training set's views; None for
+            what the config says.
+
+    Raises:
+        ValueError: There are views, but no folder.
+    """
+    hooks = cfg.get("custom_hooks") or []
+    ours = [hook for hook in hooks if hook.get("type") == "FeatureCacheHook"]
+    if cache_dir is not None:
+        if not ours:
+            ours = [ConfigDict(type="FeatureCacheHook")]
+            cfg.custom_hooks = [*hooks, *ours]
+        ours[0].cache_dir = cache_dir
+    if views is not None:
+        if not ours or not ours[0].get("cache_dir"):
+            raise ValueError(
+                "--cache-views needs --cache-features DIR, the folder of the cache."
+            )
+        ours[0].views = views
 
 
 def apply_resume(cfg: Config, resume: str | None) -> None:

@@ -4,7 +4,9 @@ import ctypes
 import logging
 import os
 import platform
+import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import timedelta
 
 import torch
@@ -13,6 +15,13 @@ from mmengine.device import get_device
 
 # glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+# What torchrun and Slurm call the same thing.
+_OF_SLURM = {
+    "RANK": "SLURM_PROCID",
+    "WORLD_SIZE": "SLURM_NTASKS",
+    "LOCAL_RANK": "SLURM_LOCALID",
+}
 
 
 def keep_freed_memory() -> bool:
@@ -43,33 +52,27 @@ def keep_freed_memory() -> bool:
 
 
 def init_cpu_distributed(cfg: Config) -> None:
-    """Join the processes of ``torchrun`` on a machine without accelerator.
+    """Join the processes of ``torchrun`` or ``srun`` on machines without accelerator.
 
-    MMEngine's launcher selects a CUDA device first, which fails where there is
-    none, and hands ``device_ids`` to DistributedDataParallel, which refuses them for
+    MMEngine's launchers select a CUDA device first, which fails where there is
+    none, and hand ``device_ids`` to DistributedDataParallel, which refuses them for
     a model on CPU. So the process group (gloo) is made here, before the runner, and
     the wrapper is told that there are no devices. Called by the tools alone:
     importing a package should not start a process group.
 
     Args:
-        cfg (Config): The run; changed in place. Only ``launcher='pytorch'`` (and no
-            accelerator) has an effect.
+        cfg (Config): The run; changed in place. Only the launchers ``'pytorch'`` and
+            ``'slurm'`` (and no accelerator) have an effect.
 
     Raises:
-        ValueError: The process was not started by ``torchrun`` or the like.
+        ValueError: The process was not started by ``torchrun`` or ``srun``.
     """
     if not _runs_on_cpu_processes(cfg):
         return
-    missing = [
-        name
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-        if name not in os.environ
-    ]
-    if missing:
-        raise ValueError(
-            f"--launcher pytorch needs the environment variables {missing}, which "
-            "torchrun sets: start with tools/dist_train.sh or tools/dist_test.sh."
-        )
+    if cfg.launcher == "slurm":
+        _require("slurm", "srun", "slurm", _OF_SLURM.values())
+        _name_as_torchrun(cfg)
+    _require("pytorch", "torchrun", "dist", (*_OF_SLURM, "MASTER_ADDR", "MASTER_PORT"))
     wrapper = cfg.get("model_wrapper_cfg") or {}
     wrapper.setdefault("type", "MMDistributedDataParallel")
     wrapper.setdefault("device_ids", None)
@@ -78,12 +81,42 @@ def init_cpu_distributed(cfg: Config) -> None:
         "find_unused_parameters", cfg.get("find_unused_parameters", False)
     )
     cfg.model_wrapper_cfg = wrapper
+    if cfg.get("strategy", {}).get("type") == "FSDPStrategy":
+        # Else MMEngine has PyTorch look for a CUDA device of the process's number.
+        shards = cfg.strategy.get("model_wrapper") or {}
+        cfg.strategy.model_wrapper = {"device_id": "cpu", **shards}
     if not torch.distributed.is_initialized():
         options = cfg.get("env_cfg", {}).get("dist_cfg", {})
         timeout = options.get("timeout")
         torch.distributed.init_process_group(
             "gloo", timeout=timedelta(seconds=timeout) if timeout else None
         )
+
+
+def _require(
+    launcher: str, starter: str, script: str, variables: Iterable[str]
+) -> None:
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"--launcher {launcher} needs the environment variables {missing}, which "
+            f"{starter} sets: start with tools/{script}_train.sh or "
+            f"tools/{script}_test.sh."
+        )
+
+
+def _name_as_torchrun(cfg: Config) -> None:
+    """Set what torchrun would set from what Slurm sets, as MMEngine does for GPUs."""
+    for name, of_slurm in _OF_SLURM.items():
+        os.environ[name] = os.environ[of_slurm]
+    if "MASTER_ADDR" not in os.environ:
+        command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        hosts = subprocess.run(command, check=True, capture_output=True, text=True)
+        os.environ["MASTER_ADDR"] = hosts.stdout.split()[0]
+    port = cfg.get("env_cfg", {}).get("dist_cfg", {}).get("port")
+    if port is not None:
+        os.environ["MASTER_PORT"] = str(port)
+    os.environ.setdefault("MASTER_PORT", "29500")
 
 
 def leave_cpu_distributed(cfg: Config) -> None:
@@ -110,5 +143,5 @@ def leave_cpu_distributed(cfg: Config) -> None:
 
 
 def _runs_on_cpu_processes(cfg: Config) -> bool:
-    """Whether ``torchrun`` started this run on a machine without accelerator."""
-    return cfg.get("launcher") == "pytorch" and get_device() == "cpu"
+    """Whether several processes of this run were started where no accelerator is."""
+    return cfg.get("launcher") in ("pytorch", "slurm") and get_device() == "cpu"

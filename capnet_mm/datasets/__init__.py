@@ -13,6 +13,7 @@ from .transforms import (
     FastRandomResizedCrop,
     FastResizeEdge,
     FixedCrop,
+    LoadCachedFeatures,
     LoadImage,
 )
 from .voc_lt import VOCLT
@@ -26,6 +27,7 @@ __all__ = [
     "FastResizeEdge",
     "FixedCrop",
     "ImageListDataset",
+    "LoadCachedFeatures",
     "LoadImage",
     "LongTailDraw",
     "NUSWIDE",

@@ -93,7 +93,7 @@ class LoadsFrozenWeights(StatesIdentity):
             key
             for key in frozen_keys(self) & self._frozen_checksums.keys()
             if prefix + key in state_dict
-            and _checksum(state_dict[prefix + key]) == self._frozen_checksums[key]
+            and checksum(state_dict[prefix + key]) == self._frozen_checksums[key]
         }
 
     def identity(self) -> dict:
@@ -209,10 +209,11 @@ def _checksums(module: nn.Module, keys: Iterable[str]) -> dict[str, str]:
     """Data type, shape and checksum of those of the weights that have values."""
     tensors = _tensors(module)
     known = [key for key in sorted(keys) if key in tensors and not tensors[key].is_meta]
-    return {key: _checksum(tensors[key]) for key in known}
+    return {key: checksum(tensors[key]) for key in known}
 
 
-def _checksum(weight: Tensor) -> str:
+def checksum(weight: Tensor) -> str:
+    """Data type, shape and CRC-32 of a weight."""
     data = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return f"{weight.dtype} {tuple(weight.shape)} {zlib.crc32(data):08x}"
 

@@ -11,7 +11,7 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
 from .identity import LoadsFrozenWeights
-from .towers.batching import LengthBatching
+from .towers.batching import LengthBatching, alone
 from .towers.causal_block import KeysAndValues, make_causal
 from .towers.feature_map import tower_width
 from .towers.loading import clip_name, load_clip
@@ -47,6 +47,11 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
             much time more, memory as for one part however many classes there
             are. None: all at once. Defaults to 512 (2.6 GB for the text tower of
             ViT-B/16 in float32, 20 tokens a prompt).
+        share (bool): Whether the processes of a distributed run share the sequences
+            out, so that each encodes its part of the classes, and gather the features
+            with gradients. All processes must then call the encoder together, and
+            average their gradients, as DistributedDataParallel and FSDP do. False:
+            each process encodes all classes. Defaults to True.
 
     Raises:
         ValueError: For a chunk_size below 1, or if the text tower is not a causal
@@ -66,9 +71,10 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
         quick_gelu: bool | None = None,
         cache_dir: str | None = None,
         chunk_size: int | None = 512,
+        share: bool = True,
     ) -> None:
         super().__init__()
-        self.batching = LengthBatching(chunk_size)
+        self.batching = LengthBatching(chunk_size, share)
         clip = load_clip(model, pretrained, quick_gelu, cache_dir)
         tower = _causal_tower(clip, model)
         self.tokenizer = open_clip.get_tokenizer(model)
@@ -185,14 +191,15 @@ class CLIPTextEncoder(LoadsFrozenWeights, BaseModule):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Encode plain texts.
+        """Encode plain texts, in this process alone.
 
         Returns:
             Features, (C, d), not normalised, without gradient.
         """
         ids, eos_index = self.tokenize(texts)
         device = self.positional_embedding.device
-        return self(self.token_embedding(ids.to(device)), eos_index.to(device))
+        with alone():
+            return self(self.token_embedding(ids.to(device)), eos_index.to(device))
 
 
 def _causal_tower(clip: nn.Module, model: str) -> nn.Module:

@@ -170,3 +170,21 @@ def test_resuming_takes_the_given_checkpoint_else_the_latest(tmp_path):
     cli.apply_resume(cfg, "auto")
     assert cfg.resume is True
     assert cfg.load_from is None
+
+
+def test_caching_features_needs_no_word_in_the_config():
+    cfg = Config(dict(custom_hooks=[dict(type="Other")]))
+    cli.apply_feature_cache(cfg, None, None)
+    assert cfg.custom_hooks == [dict(type="Other")]
+    cli.apply_feature_cache(cfg, "features", None)
+    hook = dict(type="FeatureCacheHook", cache_dir="features")
+    assert cfg.custom_hooks == [dict(type="Other"), hook]
+
+
+def test_flags_complete_the_feature_cache_of_the_config():
+    hook = dict(type="FeatureCacheHook", cache_dir=None, crop_size=64)
+    cfg = Config(dict(custom_hooks=[hook]))
+    with pytest.raises(ValueError, match="--cache-views needs --cache-features"):
+        cli.apply_feature_cache(cfg, None, [64, 72])
+    cli.apply_feature_cache(cfg, "features", [64, 72])
+    assert cfg.custom_hooks == [dict(hook, cache_dir="features", views=[64, 72])]

@@ -84,8 +84,19 @@ def test_a_wrapper_of_the_config_is_kept_on_cpu(group):
     assert cfg.model_wrapper_cfg.device_ids is None
 
 
+def test_shards_of_fsdp_stay_on_cpu(group):
+    strategy = dict(type="FSDPStrategy")
+    cfg = Config(dict(launcher="pytorch", strategy=strategy))
+    cli.init_cpu_distributed(cfg)
+    assert cfg.strategy.model_wrapper.device_id == "cpu"
+    cfg = Config(dict(launcher="pytorch", strategy=dict(type="DDPStrategy")))
+    cli.init_cpu_distributed(cfg)
+    assert "model_wrapper" not in cfg.strategy
+
+
 @pytest.mark.parametrize(
-    ("launcher", "device"), [("none", "cpu"), ("slurm", "cpu"), ("pytorch", "cuda")]
+    ("launcher", "device"),
+    [("none", "cpu"), ("mpi", "cpu"), ("pytorch", "cuda"), ("slurm", "cuda")],
 )
 def test_other_launchers_and_accelerators_are_left_to_mmengine(
     group, monkeypatch, launcher, device
@@ -101,6 +112,57 @@ def test_a_process_that_torchrun_did_not_start_is_told_so(group, monkeypatch):
     monkeypatch.delenv("RANK")
     with pytest.raises(ValueError, match="RANK.*dist_train.sh"):
         cli.init_cpu_distributed(Config(dict(launcher="pytorch")))
+    assert group == []
+
+
+@pytest.fixture
+def task(group, monkeypatch, tmp_path):
+    """The second of three Slurm tasks on two nodes, the first of its node."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    for name in names:
+        monkeypatch.delenv(name)
+    for name, value in dict(
+        PROCID="1", NTASKS="3", LOCALID="0", NODELIST="node[4-5]"
+    ).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\necho "$@" > "$0.asked"\necho node4; echo node5\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def joined(**dist_cfg):
+        cfg = Config(dict(launcher="slurm", env_cfg=dict(dist_cfg=dist_cfg)))
+        cli.init_cpu_distributed(cfg)
+        assert cfg.model_wrapper_cfg.device_ids is None
+        assert (tmp_path / "scontrol.asked").read_text() == (
+            "show hostnames node[4-5]\n"
+        )
+        return {name: os.environ[name] for name in names}
+
+    yield joined
+    for name in names:  # monkeypatch puts back what was there
+        os.environ.pop(name, None)
+
+
+def test_tasks_of_slurm_join_at_their_first_node(group, task):
+    assert task() == dict(
+        RANK="1",
+        WORLD_SIZE="3",
+        LOCAL_RANK="0",
+        MASTER_ADDR="node4",
+        MASTER_PORT="29500",
+    )
+    assert group == [("gloo", None)]
+
+
+def test_the_port_of_the_config_holds_for_slurm(task):
+    assert task(port=31000)["MASTER_PORT"] == "31000"
+
+
+def test_a_process_that_srun_did_not_start_is_told_so(group, task, monkeypatch):
+    monkeypatch.delenv("SLURM_PROCID")
+    with pytest.raises(ValueError, match="SLURM_PROCID.*slurm_train.sh"):
+        task()
     assert group == []
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import in_two_processes
+from conftest import in_processes
 from mmengine.config import Config
 from mmengine.dataset import (
     BaseDataset,
@@ -228,7 +228,7 @@ def test_no_class_is_searched_for_among_all_turns(monkeypatch):
 
 def test_processes_agree_on_a_seed_that_none_was_given():
     """Two real processes: each prints its share of the first two epochs."""
-    shares = in_two_processes(__file__)
+    shares = in_processes(2, __file__)
     assert shares[0]["seed"] == shares[1]["seed"]
     alone = ClassAwareSampler(Labels(LABELS), seed=shares[0]["seed"])
     for number in (0, 1):

@@ -8,7 +8,7 @@ from unicodedata import east_asian_width
 import numpy as np
 import pytest
 import torch
-from conftest import in_two_processes
+from conftest import in_processes
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmpretrain.evaluation import AveragePrecision
@@ -314,11 +314,12 @@ def evaluate_share(rank, world_size):
     return evaluator.evaluate(len(samples))
 
 
-def test_two_processes_give_the_numbers_of_one():
-    shares = in_two_processes(__file__)
+@pytest.mark.parametrize("number", [2, 3])
+def test_several_processes_give_the_numbers_of_one(number):
+    shares = in_processes(number, __file__)
     expected = evaluate_share(0, 1)
     assert len(expected) == 4 + 6
-    assert shares == [expected, expected]
+    assert shares == [expected] * number
 
 
 if __name__ == "__main__":  # one of the processes of the test above

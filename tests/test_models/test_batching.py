@@ -1,10 +1,15 @@
 import itertools
+import math
 
 import pytest
 import torch
 
 from capnet_mm.models.towers import batching
-from capnet_mm.models.towers.batching import LengthBatching, length_buckets
+from capnet_mm.models.towers.batching import (
+    LengthBatching,
+    _share_out,
+    length_buckets,
+)
 
 
 def cost(buckets, overhead):
@@ -30,6 +35,42 @@ def test_no_split_into_buckets_costs_less(lengths, overhead):
     assert sum(size for size, _ in found) == len(lengths)
     best = min(cost(split, overhead) for split in every_split(lengths))
     assert cost(found, overhead) == best
+
+
+@pytest.mark.parametrize("overhead", [0, 3, 20])
+@pytest.mark.parametrize("num_processes", [2, 3, 8])
+def test_no_split_gives_each_process_less_to_do(overhead, num_processes):
+    def of_one(buckets):
+        return [(math.ceil(size / num_processes), length) for size, length in buckets]
+
+    lengths = [3, 4, 5, 5, 8, 8, 8, 8, 20]
+    found = length_buckets(lengths, overhead, num_processes=num_processes)
+    # Cuts between different lengths only, as for one process.
+    ends = {i for i in range(1, 10) if i == 9 or lengths[i] != lengths[i - 1]}
+    splits = [
+        split
+        for split in every_split(lengths)
+        if ends.issuperset(itertools.accumulate(size for size, _ in split))
+    ]
+    best = min(cost(of_one(split), overhead) for split in splits)
+    assert cost(of_one(found), overhead) == best
+
+
+@pytest.mark.parametrize("num_sequences", [1, 2, 7, 12])
+@pytest.mark.parametrize("num_processes", [2, 3, 5])
+def test_shares_are_equal_and_together_make_the_whole(num_sequences, num_processes):
+    lengths = torch.arange(num_sequences) % 4 + 3
+    order = lengths.argsort(stable=True)
+    buckets = length_buckets(lengths[order].tolist(), 1, num_processes=num_processes)
+    plans = [
+        _share_out(order, buckets, num_processes, rank) for rank in range(num_processes)
+    ]
+    assert len({tuple(plan.buckets) for plan in plans}) == 1  # tokens and calls
+    for plan in plans:
+        ends = [length for size, length in plan.buckets for _ in range(size)]
+        assert all(lengths[plan.rows] <= torch.tensor(ends))
+    gathered = torch.cat([plan.rows for plan in plans])
+    assert gathered[plans[0].places].tolist() == list(range(num_sequences))
 
 
 def test_large_buckets_are_cut_into_nearly_equal_parts():
@@ -62,9 +103,10 @@ def test_results_come_in_the_order_of_the_sequences(monkeypatch, chunk_size, sta
 
 def test_lengths_are_read_once_for_the_same_prompts():
     batches, eos_index = LengthBatching(), torch.tensor([2, 3])
-    first = batches._plan(eos_index)
-    assert batches._plan(eos_index)[1] is first[1]
-    assert batches._plan(eos_index.clone())[1] is not first[1]
+    first = batches._plan(eos_index, 1)
+    assert batches._plan(eos_index, 1) is first
+    assert batches._plan(eos_index.clone(), 1) is not first
+    assert batches._plan(eos_index, 2) is not first
 
 
 def test_chunk_size_below_one_is_refused():

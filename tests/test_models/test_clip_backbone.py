@@ -108,3 +108,36 @@ def test_compiled_tower_can_be_copied(clips):
     with torch.no_grad():
         expected = backbone(IMAGES)[0]
         torch.testing.assert_close(copy.deepcopy(backbone)(IMAGES)[0], expected)
+
+
+@pytest.mark.parametrize("out_type", ["pooled", "features"])
+@pytest.mark.parametrize("vision", ["vit", "timm_vit", "resnet", "timm"])
+def test_frozen_features_give_what_their_images_give(clips, vision, out_type):
+    adapter = dict(type="ScaleShift", space="joint")
+    backbone = CLIPBackbone(clips[vision], adapter=adapter, out_type=out_type)
+    torch.nn.init.normal_(backbone.visual.scale_shift.scale)
+    images = images_for(vision)
+    frozen = backbone.frozen_features(images)
+    assert not frozen.pooled.requires_grad
+    (expected,), (found,) = backbone(images), backbone(frozen)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    "adapter", ["auto", dict(type="LoRA", rank=2), dict(type="ScaleShift")]
+)
+def test_a_tower_that_is_trained_inside_has_no_frozen_features(clips, adapter):
+    backbone = CLIPBackbone(clips["vit"], adapter=adapter, num_classes=3)
+    with pytest.raises(ValueError, match="inside the image tower are trained"):
+        backbone.frozen_features(IMAGES)
+
+
+def test_frozen_identity_tells_towers_apart_and_nothing_else(clips):
+    def identity(clip="vit", **kwargs):
+        return CLIPBackbone(clips[clip], **kwargs).frozen_identity()
+
+    joint = dict(type="ScaleShift", space="joint")
+    assert identity() == identity(out_type="features", adapter=joint)
+    assert identity() != identity("timm_vit")
+    assert identity() != identity(quick_gelu=True)

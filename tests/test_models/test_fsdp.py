@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import in_two_processes
+from conftest import in_processes
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from open_clip.transformer import ResidualAttentionBlock
@@ -29,7 +29,7 @@ NAMES = ["dog", "dining table with chairs", "tv", "traffic light by the road"]
 GLOBAL_BATCH = 8
 
 
-def build(model):
+def build(model, share=True, **head):
     torch.manual_seed(0)
     adapter = [dict(type="AdaptFormer", bottleneck_dim=4), dict(type="BiasTuning")]
     classifier = MODELS.build(
@@ -39,11 +39,12 @@ def build(model):
             backbone=dict(adapter=adapter, channels_last=True),
             head=dict(
                 classes=NAMES,
-                text_encoder=dict(chunk_size=2),
+                text_encoder=dict(chunk_size=2, share=share),
                 prompt=dict(num_context=3, class_specific=False),
                 graph=dict(topk=2),
                 gcn=dict(learnable_gamma=True, zero_init=False),
                 bias=-1.0,
+                **head,
             ),
         )
     )
@@ -120,6 +121,10 @@ WAYS = {
     "FSDP2, blocks": lambda model: fsdp2(model, ResidualAttentionBlock),
     "FSDP2, convolutions": lambda model: fsdp2(model, nn.Conv2d),
 }
+POOLING = dict(pooling=dict(weight=0.5, learnable=True))
+WAYS_OF_POOLING = {
+    f"{way}, pooling": WAYS[way] for way in ("FSDP1, blocks", "FSDP2, blocks")
+}
 
 
 def logits_of(model):
@@ -137,16 +142,16 @@ def saved_keys(model, weights):
     return sorted(checkpoint["state_dict"])
 
 
-def differences(model):
+def differences(model, ways, **head):
     """Train in each way; compare with one process that has the whole batches."""
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    whole = build(model)
+    whole = build(model, share=False, **head)
     before = {name: weight.clone() for name, weight in whole.state_dict().items()}
     losses = torch.tensor(train(whole, rank=0, world_size=1))
     after, logits = whole.state_dict(), logits_of(whole)
     results = {}
-    for name, shard in WAYS.items():
-        sharded, gather = shard(build(model))
+    for name, shard in ways.items():
+        sharded, gather = shard(build(model, **head))
         mine = sum(getattr(p, "_local_tensor", p).numel() for p in sharded.parameters())
         sharded_losses = torch.tensor(train(sharded, rank, world_size))
         weights = gather()
@@ -164,13 +169,13 @@ def differences(model):
 
 @pytest.fixture(scope="module")
 def results(tiny_clip):
-    """What :func:`differences` returns in each of two processes."""
-    return in_two_processes(__file__, tiny_clip)
+    """What :func:`differences` returns in each of two processes; with pooling too."""
+    return in_processes(2, __file__, tiny_clip)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, *WAYS_OF_POOLING])
 def test_two_processes_that_share_the_weights_train_as_one_does(results, way):
-    for result in results:
+    for result in (both[way in WAYS_OF_POOLING] for both in results):
         assert result["moved"] > 0.05
         found = result["ways"][way]
         assert 0.3 < found["share"] < 0.7
@@ -183,7 +188,10 @@ def test_two_processes_that_share_the_weights_train_as_one_does(results, way):
 
 if __name__ == "__main__":  # one of the two processes
     distributed.init_process_group("gloo")
-    result = differences(sys.argv[-1])
+    result = [
+        differences(sys.argv[-1], WAYS),
+        differences(sys.argv[-1], WAYS_OF_POOLING, **POOLING),
+    ]
     print()
     print(json.dumps(result), flush=True)
     distributed.barrier()

@@ -56,3 +56,33 @@ def test_a_timm_cnns_channels_are_scaled_and_shifted_before_the_projection(clips
 def test_a_tower_that_pools_elsewhere_is_refused_by_name():
     with pytest.raises(ValueError, match="where Sequential pools"):
         ScaleShift().attach(nn.Sequential(nn.Linear(2, 2)), None)
+
+
+@pytest.mark.parametrize("vision", ["vit", "timm_vit", "resnet", "timm"])
+def test_in_the_joint_space_every_towers_features_are_scaled_and_shifted(clips, vision):
+    size = dict(resnet=64, timm_vit=224).get(vision, 32)
+    images = F.interpolate(IMAGES, size)
+    adapter = dict(type="ScaleShift", space="joint")
+    clip = open_clip.create_model(clips[vision]).eval()
+    pooled = CLIPBackbone(clips[vision], adapter=adapter)
+    local = CLIPBackbone(clips[vision], adapter=adapter, out_type="features")
+    plain = CLIPBackbone(clips[vision], out_type="features")
+    for layer in (pooled.visual.scale_shift, local.visual.scale_shift):
+        generator = torch.Generator().manual_seed(1)
+        layer.scale.data.normal_(generator=generator)
+        layer.shift.data.normal_(generator=generator)
+    with torch.no_grad():
+        expected = clip.encode_image(images) * layer.scale + layer.shift
+        torch.testing.assert_close(pooled(images)[0], expected)
+        torch.testing.assert_close(local(images)[0].pooled, expected)
+        scale, shift = layer.scale[:, None, None], layer.shift[:, None, None]
+        torch.testing.assert_close(
+            local(images)[0].map, plain(images)[0].map * scale + shift
+        )
+        pooled.merge_adapters()  # nothing to merge with
+        torch.testing.assert_close(pooled(images)[0], expected)
+
+
+def test_another_space_is_refused():
+    with pytest.raises(ValueError, match="'tower' or 'joint', got 'text'"):
+        ScaleShift(space="text")

@@ -50,9 +50,14 @@ def test_a_checkpoint_for_the_classes_in_another_order_is_refused(head, tiny_cli
         other.load_state_dict(head.state_dict())
 
 
-def test_new_words_cannot_join_a_graph_without_a_gcn(head):
-    with pytest.raises(ValueError, match="graph=False"):
-        head.eval().set_classes(["dog", "kite"], context="words", graph=True)
+def test_new_words_have_no_residual(head):
+    with torch.no_grad():
+        head.gcn.residual.normal_(generator=torch.Generator().manual_seed(0))
+    trained = head.eval().class_embeddings().detach().clone()
+    head.set_classes(["kite", "cat"], context="words")
+    words = head.text_encoder.encode_text(["a photo of a kite."])
+    expected = torch.cat([F.normalize(words, dim=-1), trained[1:2]])
+    torch.testing.assert_close(head.class_embeddings(), expected)
 
 
 def test_the_residual_takes_the_features_data_type():

@@ -1,5 +1,6 @@
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,3 +28,10 @@ def test_tool_says_that_there_is_no_cuda_device(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(TOOL), run_name="__main__")
     assert "there is no CUDA device here" in capsys.readouterr().err
+
+
+def test_tool_starts_in_a_process_of_its_own():
+    """Nothing has imported this package, which makes torchvision importable, before."""
+    command = [sys.executable, str(TOOL), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@ import json
 import os
 import pickle
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import free_port
 from PIL import Image
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -225,13 +225,10 @@ def test_several_processes_on_cpu_train_and_evaluate_from_any_folder(
     config, data_root, tmp_path
 ):
     def run(script, *args):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         python = str(Path(sys.executable).parent)
         environment = dict(
             os.environ,
-            PORT=str(port),
+            PORT=free_port(),
             OMP_NUM_THREADS="1",
             PATH=f"{python}:{os.environ['PATH']}",
         )

@@ -3,6 +3,7 @@
 from .fast_random_resized_crop import FastRandomResizedCrop
 from .fast_resize_edge import FastResizeEdge
 from .fixed_crop import FixedCrop
+from .load_cached_features import LoadCachedFeatures
 from .loading import CorruptImageError, LoadImage
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "FastRandomResizedCrop",
     "FastResizeEdge",
     "FixedCrop",
+    "LoadCachedFeatures",
     "LoadImage",
 ]

@@ -6,6 +6,7 @@ from .class_counts_hook import ClassCountsHook
 from .console_hook import ConsoleHook
 from .cross_fit_hook import CrossFitHook
 from .epoch_seed_hook import EpochSeedHook, epoch_worker_init_fn
+from .feature_cache_hook import FeatureCacheHook
 from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
 from .report_hook import ReportHook
@@ -22,6 +23,7 @@ __all__ = [
     "ConsoleHook",
     "CrossFitHook",
     "EpochSeedHook",
+    "FeatureCacheHook",
     "FiniteLossHook",
     "ProgressBarHook",
     "ReportHook",

@@ -40,14 +40,15 @@ class CrossFitHook(Hook):
     without one.
 
     Args:
-        folds (int): Number of folds, at least 2. Defaults to 5.
+        folds (int): Number of folds, at least 2; of fewer images than that, each
+            is a fold. Defaults to 5.
         passes (int): How often the left-out images are scored, each time under another
             augmentation of training; the mean counts. Defaults to 4.
         seed (int): Of the split. Defaults to 0.
 
     Raises:
         ValueError: There are fewer than 2 folds or 1 pass; or, before training, fewer
-            images than folds, or a data set without ``get_subset``.
+            than 2 images, or a data set without ``get_subset``.
 
     Examples:
         >>> custom_hooks = [dict(type='CrossFitHook', folds=5)]
@@ -91,16 +92,16 @@ class CrossFitHook(Hook):
                 "has no get_subset: use a data set of MMEngine's kind, unwrapped, or "
                 "take the hook out of custom_hooks."
             )
-        if len(dataset) < self.folds:
+        if len(dataset) < 2:
             raise ValueError(
-                f"CrossFitHook has {self.folds} folds and the training set "
-                f"{len(dataset)} images: set folds to less."
+                f"CrossFitHook needs 2 training images at least, got {len(dataset)}."
             )
 
     def _left_out(self, runner, dataset) -> tuple[Tensor, Tensor]:
         """Evidence (K, N, C) of models that were not trained on it, and targets."""
         order = np.random.RandomState(self.seed).permutation(len(dataset))
-        parts = [sorted(part.tolist()) for part in np.array_split(order, self.folds)]
+        folds = min(self.folds, len(dataset))
+        parts = [sorted(part.tolist()) for part in np.array_split(order, folds)]
         results = []
         for fold, left_out in enumerate(parts):
             others = sorted(set(order.tolist()) - set(left_out))
@@ -117,7 +118,8 @@ class CrossFitHook(Hook):
         generator = torch.Generator().manual_seed(self.seed + fold)
         loader["sampler"] = RandomSampler(subset, generator=generator)
         nested = Runner(
-            model=cfg.model,
+            # As the run's own model starts, with what hooks have done to it.
+            model=copy.deepcopy(unwrap_model(runner.model)),
             work_dir=str(Path(runner.work_dir) / "folds"),
             train_dataloader=loader,
             train_cfg=dict(cfg.train_cfg, val_interval=10**9),

@@ -6,8 +6,8 @@ from mmpretrain.registry import MODELS
 from open_clip.utils import to_2tuple
 from torch import Tensor, nn
 
-from ..identity import LoadsFrozenWeights
-from ..image_features import ImageFeatures
+from ..identity import LoadsFrozenWeights, checksum
+from ..image_features import ImageFeatures, as_image_features
 from ..peft import AdaptFormer, BiasTuning, ScaleShift
 from ..peft.base import tower_name, transformer_blocks
 from ..towers.class_token import spare_training_work
@@ -94,14 +94,15 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         self._fixed_size = _fixed_image_size(self.visual)
         configs = [adapter] if isinstance(adapter, dict) else adapter or []
         self._adapters = [MODELS.build(config) for config in configs]
-        self._inserted = [
-            module
-            for each in self._adapters
-            for module in each.attach(self.visual, num_classes)
-        ]
+        self._inserted, self._behind = [], []
+        for each in self._adapters:
+            modules = each.attach(self.visual, num_classes)
+            self._inserted += modules
+            self._behind += modules if each.behind_projection else []
         self.remember_frozen_weights(
             f"the image tower of {clip_name(model, pretrained)}"
         )
+        self._layers = self._describe_layers()
         _OUT_TYPES[out_type](self.visual)
         self.memory_format = (
             torch.channels_last if channels_last else torch.contiguous_format
@@ -135,11 +136,12 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
             adapter.merge(self.visual)
         self._adapters = []
 
-    def forward(self, x: Tensor) -> tuple[Tensor | ImageFeatures]:
+    def forward(self, x: Tensor | ImageFeatures) -> tuple[Tensor | ImageFeatures]:
         """Encode images.
 
         Args:
-            x: Normalised RGB images, (B, 3, H, W).
+            x: Normalised RGB images, (B, 3, H, W); or what :meth:`frozen_features` gave
+                for them.
 
         Returns:
             One stage: features in the joint space, (B, d), not normalised; or
@@ -148,11 +150,72 @@ class CLIPBackbone(LoadsFrozenWeights, BaseBackbone):
         Raises:
             ValueError: The tower is made for another image size.
         """
-        self._check_size(x)
-        features = self.visual(x.contiguous(memory_format=self.memory_format))
-        if isinstance(features, tuple) and self.out_type == "pooled":
+        features = x if isinstance(x, ImageFeatures) else self._encode(x)
+        if self.out_type == "pooled":
+            features = features._replace(map=None)
+        for layer in self._behind:
+            features = features.project(layer)
+        return (features.pooled if self.out_type == "pooled" else features,)
+
+    def _encode(self, images: Tensor) -> ImageFeatures:
+        """Run the tower, up to what stands behind its projection."""
+        self._check_size(images)
+        features = self.visual(images.contiguous(memory_format=self.memory_format))
+        if self.out_type == "features":
+            return features
+        if isinstance(features, tuple):
             features = features[0]  # towers of CoCa models return their tokens as well
-        return (features,)
+        return as_image_features(features, has_map=False)
+
+    @torch.no_grad()
+    def frozen_features(self, images: Tensor) -> ImageFeatures:
+        """Encode images up to the first trained part, for a cache.
+
+        Args:
+            images: Normalised RGB images, (B, 3, H, W).
+
+        Returns:
+            What :meth:`forward` takes in place of the images. With
+            ``out_type='pooled'`` there are pooled features in the joint space alone.
+
+        Raises:
+            ValueError: Something inside the tower is trained.
+        """
+        behind = {id(p) for layer in self._behind for p in layer.parameters()}
+        trained = [
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad and id(parameter) not in behind
+        ]
+        if trained:
+            raise ValueError(
+                f"{len(trained)} weights inside the image tower are trained "
+                f"({trained[0]}, …), so that its features cannot be computed once for "
+                "all: set the backbone's adapter=dict(type='ScaleShift', "
+                "space='joint') or adapter=None, or train without a feature cache."
+            )
+        return self._encode(images)
+
+    def frozen_identity(self) -> dict:
+        """What :meth:`frozen_features` depend on beside the images, for JSON.
+
+        The same for both kinds of ``out_type``.
+        """
+        behind = {id(p) for layer in self._behind for p in layer.parameters()}
+        weights = {
+            name: checksum(weight)
+            for name, weight in self.visual.state_dict(keep_vars=True).items()
+            if id(weight) not in behind
+        }
+        return dict(layers=self._layers, weights=weights)
+
+    def _describe_layers(self) -> list[tuple[str, str, str]]:
+        behind = {id(part) for layer in self._behind for part in layer.modules()}
+        return [
+            (name, type(part).__name__, part.extra_repr())
+            for name, part in self.visual.named_modules()
+            if id(part) not in behind
+        ]
 
     def _check_size(self, images: Tensor) -> None:
         size, expected = tuple(images.shape[-2:]), self._fixed_size

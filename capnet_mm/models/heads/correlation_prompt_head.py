@@ -24,6 +24,7 @@ from ..soft_prompt import SoftPrompt
 from ..template_prompt import TemplatePrompt
 from ..tensor_cache import TensorCache
 from ..text_encoder import CLIPTextEncoder
+from ..towers.batching import alone
 from ..visual_branch import VisualBranch
 from .class_names import resolve_class_names
 from .new_words import WordList, embed_words, score_words
@@ -147,15 +148,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         text = dict(class_names=self.prompt_names, text_encoder=self.text_encoder)
         self.template = template
         by_hand = TemplatePrompt(**text, template=template)
-
-        # Parts that are switched off are objects too.
-        if graph is None or gcn is None:
-            graph = dict(type=IdentityGraph)
-        if gcn is None:
-            gcn = dict(type=ZeroResidual)
-        self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
-        self.gcn = _build(gcn, ResidualGCN, dim=dim, num_classes=self.num_classes)
-        self.graph = _build(graph, LabelGraph, features=by_hand.features)
+        self._build_text_branch(prompt, graph, gcn, text, by_hand)
         self.pooling = (
             GlobalPooling() if pooling is None else _build(pooling, ClassPooling)
         )
@@ -177,6 +170,24 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         self._add_evidence(visual, prior, fusion, by_hand.features)
         self._cache = TensorCache()
         self.register_buffer("frozen_class_embeddings", None, persistent=False)
+
+    def _build_text_branch(
+        self,
+        prompt: dict | None,
+        graph: dict | None,
+        gcn: dict | None,
+        text: dict,
+        by_hand: TemplatePrompt,
+    ) -> None:
+        """Build prompts, graph and GCN; those that are switched off are objects too."""
+        if graph is None or gcn is None:
+            graph = dict(type=IdentityGraph)
+        if gcn is None:
+            gcn = dict(type=ZeroResidual)
+        self.prompt = by_hand if prompt is None else _build(prompt, SoftPrompt, **text)
+        told = dict(dim=self.text_encoder.out_dim, num_classes=self.num_classes)
+        self.gcn = _build(gcn, ResidualGCN, **told)
+        self.graph = _build(graph, LabelGraph, features=by_hand.features)
 
     def _add_evidence(
         self, visual: dict | None, prior: dict | None, fusion: dict, features: Tensor
@@ -258,12 +269,13 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         Returns:
             ``loss`` of the text branch, ``loss_visual`` of the visual branch.
         """
-        text, *others = self.evidence(feats)
+        features = self.image_features(feats)
+        text = self.cosine_logits(features, self.class_embeddings())
         losses = self._get_loss(text, data_samples, **kwargs)
-        for part, logits in zip(self.other_evidence.values(), others, strict=True):
+        for part in self.other_evidence.values():
             if part.trained:
-                (loss,) = self._get_loss(logits, data_samples, **kwargs).values()
-                losses[f"loss_{part.name}"] = loss
+                found = self._get_loss(part(features), data_samples, **kwargs)
+                losses[f"loss_{part.name}"] = found["loss"]
         return losses
 
     def class_embeddings(self) -> Tensor:
@@ -405,8 +417,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """
         self.eval()
         if self._words is None:
-            self.frozen_class_embeddings = None
-            self.frozen_class_embeddings = self.class_embeddings().clone()
+            with alone():  # an export is one process's work
+                self.frozen_class_embeddings = self.compute_class_embeddings().clone()
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -414,14 +426,13 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         self,
         classes: dict | Sequence[str],
         context: str = "mean",
-        graph: bool = False,
+        graph: bool = True,
     ) -> None:
         """Score other classes, among them ones that were never trained.
 
         Classes of training, found by their name or their words in prompts, keep their
-        trained embeddings. New ones get prompts of a shared context; with ``graph``
-        they join the label graph by their text features and pass the trained GCN. τ and
-        b are the same.
+        trained embeddings. New ones get prompts of a shared context, join the label
+        graph by their text features and pass the trained GCN; τ and b are the same.
         The embeddings are fixed as by :meth:`freeze_classes`: training mode and
         loading weights into the head end this, and it scores the classes of training
         again. What a state dict holds stays that of training.
@@ -431,8 +442,8 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
                 classes of training in their order restore what it was.
             context: What stands before the new names: ``'mean'``, the mean of the
                 trained contexts, or ``'words'``, the template. Defaults to 'mean'.
-            graph: Whether new classes join the label graph. Defaults to False, since
-                the GCN's residuals did them harm (docs/new_words.md).
+            graph: Whether new classes join the label graph; else they have no
+                residual. Defaults to True (measured in docs/results.md).
 
         Raises:
             ValueError: For no names, a repeated one, another context, or a graph or

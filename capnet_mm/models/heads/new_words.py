@@ -131,13 +131,9 @@ def _embed_new(
     if context == "mean":
         prompt = _extensible(head.prompt, "prompt").extended(words, encoder)
     new = _unit(prompt(encoder))
-    if not graph:
+    # Residuals that each class has of its own are none for new classes.
+    if not graph or getattr(head.gcn, "class_specific", False):
         return new
-    if getattr(head.gcn, "class_specific", False):
-        raise ValueError(
-            f"{type(head.gcn).__name__} has residuals for the classes of training "
-            "only, none for new ones: set graph=False."
-        )
     adjacency = _extensible(head.graph, "graph").extended(by_hand.features)()
     features = torch.cat([_unit(head.prompt(encoder)), new])  # (C + K', d)
     return F.normalize(features + head.gcn(features, adjacency), dim=-1)[-len(words) :]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,7 +76,10 @@ class DBFocalLoss(nn.Module):
     Entries of unknown label (target -1) have no loss and are not counted in the
     average; they add nothing to the sum in r either. ν still goes by N, all
     training images, though a class may be known in fewer. Ours: the source knows
-    none.
+    none. Several processes that train together divide by the mean of their numbers of
+    known entries, so that the mean of their losses (and, under
+    DistributedDataParallel, of their gradients) is that of the whole batch; all of
+    them must compute their loss together.
 
     Source: Wu et al., *Distribution-Balanced Loss for Multi-Label Classification
     in Long-Tailed Datasets*, ECCV 2020; the defaults are theirs for VOC-LT. For
@@ -251,7 +255,10 @@ class DBFocalLoss(nn.Module):
             )
         if self.average == "images":
             return loss.sum() / (len(loss) if avg_factor is None else avg_factor)
-        return loss.sum() / known.sum().clamp(min=1)
+        total, num_known = loss.sum(), known.sum().float()
+        if total.requires_grad and get_world_size() > 1:
+            all_reduce(num_known, op="mean")
+        return total / num_known.clamp(min=1 / get_world_size())
 
     @staticmethod
     def _refuse_soft(target: Tensor, not_positive: Tensor) -> None:

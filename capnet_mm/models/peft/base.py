@@ -12,7 +12,14 @@ class Adapter(ABC):
     in ``CLIPBackbone(adapter=dict(type=…))``; the backbone need not change. The
     names of what it inserts should share a part that nothing else in any tower has
     (``adapter``, ``lora_``, ``scale_shift``): a schedule's ``custom_keys`` go by it.
+
+    Attributes:
+        behind_projection (bool): Whether the modules that :meth:`attach` returns map
+            features (…, d) of the joint space, and ``CLIPBackbone`` is to apply them
+            to what the tower gives, while the tower stays as it is. Defaults to False.
     """
+
+    behind_projection = False
 
     @abstractmethod
     def attach(self, visual: nn.Module, num_classes: int | None) -> list[nn.Module]:

@@ -36,11 +36,28 @@ class ScaleShift(Adapter):
     schedule can name it.
 
     Source: SSF (Lian et al., NeurIPS 2022), used for CNN towers by LIFT (Shi et
-    al., ICML 2024).
+    al., ICML 2024). Behind the projection: ours, so that the tower's features can be
+    computed once for all.
+
+    Args:
+        space (str): ``'tower'``, as said above; or ``'joint'``: behind the projection,
+            (B, d), in every tower, at every place of a map as well. Defaults to
+            ``'tower'``.
+
+    Raises:
+        ValueError: ``space`` is another, or it is not known where a tower pools.
     """
+
+    def __init__(self, space: str = "tower") -> None:
+        if space not in ("tower", "joint"):
+            raise ValueError(f"space must be 'tower' or 'joint', got {space!r}.")
+        self.behind_projection = space == "joint"
 
     def attach(self, visual: nn.Module, num_classes: int | None) -> list[nn.Module]:
         """See :meth:`Adapter.attach`."""
+        if self.behind_projection:
+            visual.scale_shift = ScaleShiftLayer(_joint_width(visual))
+            return [visual.scale_shift]
         if hasattr(visual, "attnpool"):  # ModifiedResNet
             layer = ScaleShiftLayer(visual.output_dim)
             visual.attnpool = _followed_by("pool", visual.attnpool, layer)
@@ -59,6 +76,8 @@ class ScaleShift(Adapter):
     @torch.no_grad()
     def merge(self, visual: nn.Module) -> None:
         """Scale and shift by the layer before (a norm, a projection) or behind."""
+        if self.behind_projection:  # a ViT's projection has no bias to shift by
+            return
         if hasattr(visual, "attnpool"):
             visual.attnpool, layer = visual.attnpool.pool, visual.attnpool.scale_shift
             _merge_behind(visual.attnpool.c_proj, layer)
@@ -73,6 +92,15 @@ class ScaleShift(Adapter):
             bias = shift if linear.bias is None else linear.bias + shift
             linear.bias = nn.Parameter(bias, requires_grad=False)
             linear.weight *= layer.scale
+
+
+def _joint_width(visual: nn.Module) -> int:
+    """Width d of the joint space of a tower."""
+    if hasattr(visual, "output_dim"):
+        return visual.output_dim
+    ends = (visual.trunk.get_classifier(), visual.head)
+    linear = [m for end in ends for m in end.modules() if isinstance(m, nn.Linear)]
+    return linear[-1].out_features if linear else visual.trunk.num_features
 
 
 def _merge_behind(module: nn.Module, layer: ScaleShiftLayer) -> None:
