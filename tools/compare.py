@@ -7,7 +7,6 @@ A comparison that was stopped goes on with the same command.
 import argparse
 import importlib.util
 import shlex
-import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from capnet_mm import cli  # noqa: E402
-from capnet_mm.comparison import runs, table  # noqa: E402
+from capnet_mm.comparison import command_line, runs, table  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,27 +50,9 @@ def parse_args() -> argparse.Namespace:
         metavar="CONFIG",
         help="config whose figures the report shows; default: the last that left any",
     )
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="delete and repeat the runs whose config has changed since",
-    )
-    parser.add_argument(
-        "--verbose",
-        action="store_true",
-        help="show the whole log of every run; the log files always have everything",
-    )
-    cli.add_data_arguments(parser)
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override parts of all configs, as in tools/train.py",
-    )
+    command_line.add_run_arguments(parser)
     args = parser.parse_args()
-    if any(option.startswith("randomness.seed=") for option in args.cfg_options):
-        parser.error("--cfg-options randomness.seed=…: seeds are set by --seeds")
+    args.flags = command_line.run_flags(parser, args)
     if args.work_dir is None:
         first = Path(args.configs[0]).resolve()
         args.work_dir = str(Path("work_dirs", first.parent.name))
@@ -85,23 +66,12 @@ def main() -> None:
     planned = runs.plan_runs(
         args.configs,
         args.tta,
-        args.seeds,
+        range(args.seeds),
         args.work_dir,
-        [*cli.data_arguments(args), "--verbose" if args.verbose else "--quiet"],
+        args.flags,
         args.cfg_options,
     )
-    runs.check_runs(planned, args.restart)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        for number, run in enumerate(planned, start=1):
-            print(f"[{number}/{len(planned)}] ", end="")
-            runs.complete_run(run, Path(__file__).parent)
-    except RuntimeError as error:
-        sys.exit(f"\n{error}")
-    except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-
+    command_line.complete_runs(planned, args.restart, Path(__file__).parent)
     rows = table.read_rows(planned)
     command = shlex.join(["python", *sys.argv])
     table.write_comparison(args.work_dir, rows, command, args.images)

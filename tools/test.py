@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
 
 from capnet_mm import cli  # noqa: E402
+from capnet_mm.evaluation import ScoreFile  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +32,11 @@ def parse_args() -> argparse.Namespace:
         "--out-item",
         choices=["metrics", "pred"],
         help="what --out is to hold; predictions (.pkl) by default",
+    )
+    parser.add_argument(
+        "--scores",
+        metavar="FILE",
+        help="also write scores and labels of all images to this .npz file",
     )
     parser.add_argument(
         "--amp", action="store_true", help="test with automatic mixed precision"
@@ -97,6 +103,8 @@ def main() -> None:
         )
     if args.out and args.out_item != "metrics":
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    if args.scores:
+        runner.test_evaluator.metrics.append(ScoreFile(args.scores))
     metrics = runner.test()
     if args.out_item == "metrics" and is_main_process():
         mmengine.dump(metrics, args.out)

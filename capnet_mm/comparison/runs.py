@@ -63,11 +63,15 @@ class Run:
         """Path of the file with the scores of a test."""
         return self.folder / ("metrics_tta.json" if tta else "metrics.json")
 
+    def scores_file(self, tta: bool) -> Path:
+        """Path of the file with what a test said of each image."""
+        return self.folder / ("scores_tta.npz" if tta else "scores.npz")
+
 
 def plan_runs(
     configs: Sequence[str],
     tta: Sequence[str],
-    seeds: int,
+    seeds: Sequence[int],
     work_dir: str | Path,
     flags: Sequence[str] = (),
     options: Sequence[str] = (),
@@ -77,10 +81,10 @@ def plan_runs(
     Args:
         configs: Config files, each maybe with ``=LABEL``.
         tta: Configs that are also tested with the test-time ensemble.
-        seeds: Each config is trained with the seeds 0 to ``seeds`` - 1; one without
-            training is run once.
+        seeds: Each config is trained with each of them; one without training is run
+            once.
         work_dir: Folder for all runs.
-        flags: Flags that :func:`~capnet_mm.cli.add_common_arguments` knows.
+        flags: Flags of the tools that train and test.
         options: Values of ``--cfg-options``, as ``KEY=VALUE``.
 
     Returns:
@@ -89,13 +93,14 @@ def plan_runs(
     Raises:
         FileNotFoundError: There is no such config.
         ValueError: Two configs have the same name, ``tta`` has one that is not
-            compared or that describes no ensemble, or there is no seed.
+            compared or that describes no ensemble, or there is no seed or one twice.
     """
-    if seeds < 1:
-        raise ValueError(f"--seeds {seeds}: at least one is needed.")
+    if not seeds:
+        raise ValueError("--seeds: at least one is needed.")
+    check_unique("seed", [str(seed) for seed in seeds])
     rows = [_split_label(config) for config in configs]
-    _check_unique("file name", [Path(config).stem for config, _ in rows])
-    _check_unique("label", [label for _, label in rows])
+    check_unique("file name", [Path(config).stem for config, _ in rows])
+    check_unique("label", [label for _, label in rows])
     labels = dict(rows)
     absent = [config for config in tta if config not in labels]
     if absent:
@@ -106,7 +111,7 @@ def plan_runs(
 
     runs = []
     for config, label in labels.items():
-        for seed in range(seeds):
+        for seed in seeds:
             folder = Path(work_dir, Path(config).stem, f"seed{seed}")
             seeded = (*flags, "--cfg-options", *options, f"randomness.seed={seed}")
             settings = read_settings(config, seeded)
@@ -126,12 +131,22 @@ def _split_label(argument: str) -> tuple[str, str]:
     return config, label or Path(config).stem.replace("_", " ")
 
 
-def _check_unique(kind: str, names: Sequence[str]) -> None:
+def check_unique(kind: str, names: Sequence[str]) -> None:
+    """Refuse names that rows would share.
+
+    Args:
+        kind: What is named.
+        names: The names.
+
+    Raises:
+        ValueError: A name is there twice.
+    """
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"Two configs have the same {kind}, {', '.join(twice)}: every row needs "
-            "its own label (CONFIG=LABEL) and every folder its own file name."
+            f"Two runs have the same {kind}, {', '.join(twice)}: every row needs "
+            "its own label (CONFIG=LABEL), every folder its own file name, and every "
+            "run of a config its own seed."
         )
 
 
@@ -140,7 +155,7 @@ def read_settings(config: str, flags: Sequence[str]) -> dict:
 
     Args:
         config: The config file.
-        flags: Flags that ``tools/train.py`` knows.
+        flags: Flags of ``tools/train.py``; what changes no config may be among them.
 
     Returns:
         The whole config without what an outcome does not depend on.
@@ -150,7 +165,7 @@ def read_settings(config: str, flags: Sequence[str]) -> dict:
     """
     parser = argparse.ArgumentParser()
     add_common_arguments(parser)
-    cfg = read_config(parser.parse_args([config, *flags]))
+    cfg = read_config(parser.parse_known_args([config, *flags])[0])
     settings = json.loads(json.dumps(cfg.to_dict(), default=repr))
     return {key: settings[key] for key in settings if key not in _IRRELEVANT}
 
@@ -295,7 +310,7 @@ def complete_run(run: Run, tools: Path) -> None:
     if read_record(run) is None:
         write_record(run, training_seconds=0.0)
     for tta in (False, True) if run.tta else (False,):
-        if run.metrics_file(tta).is_file():
+        if run.metrics_file(tta).is_file() and run.scores_file(tta).is_file():
             print(f"{_title(run, tta)}: tested before", flush=True)
         else:
             _test(run, tools, tta)
@@ -320,7 +335,8 @@ def _train(run: Run, tools: Path) -> None:
     before = record["training_seconds"] if record and checkpoint else 0.0
     resume = ["--resume", str(checkpoint)] if checkpoint else []
     for tta in (False, True):
-        run.metrics_file(tta).unlink(missing_ok=True)  # of a model that is no more
+        for file in (run.metrics_file(tta), run.scores_file(tta)):
+            file.unlink(missing_ok=True)  # of a model that is no more
     # Stays unknown if this process is killed before it can note the time.
     write_record(run, training_seconds=None)
     print(f"{run.title}: {'going on with' if resume else 'in'} training", flush=True)
@@ -344,6 +360,7 @@ def _test(run: Run, tools: Path, tta: bool) -> None:
     new = out.with_name(f"new_{out.name}")
     checkpoint = [last_checkpoint(run)] if run.trains else []
     command = [tools / "test.py", *checkpoint, "--out", new, "--out-item", "metrics"]
+    command += ["--scores", run.scores_file(tta)]
     folder = run.folder / ("test_tta" if tta else "test")
     _call(run, "test", [*command, *(["--tta"] if tta else [])], folder)
     new.replace(out)  # under its name it is always whole

@@ -157,9 +157,10 @@ def caption(rows: Sequence[ComparisonRow]) -> str:
         One or two sentences.
     """
     text = "mAP in percent on the test set, last epoch"
-    most = max(len(row.runs) for row in rows)
-    if most > 1:
-        text += f"; mean ± sample standard deviation over seeds 0 to {most - 1}"
+    most = max((row.runs for row in rows), key=len)
+    if len(most) > 1:
+        seeds = ", ".join(str(run.seed) for run in most)
+        text += f"; mean ± sample standard deviation over the seeds {seeds}"
     elif any(run.trains for row in rows for run in row.runs):
         text += "; one seed, so differences may be chance"
     return f"{text}. Best in bold."
@@ -186,17 +187,19 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     return Table(["", *COLUMNS], cells, caption(rows))
 
 
-def as_json(rows: Sequence[ComparisonRow], command: str) -> str:
+def as_json(rows: Sequence[ComparisonRow], command: str, **more) -> str:
     """Write the scores as JSON, seed by seed.
 
     Args:
         rows: Rows of the table.
         command: Command line that the comparison was made with.
+        **more: What else is to be in the file.
 
     Returns:
         JSON, with null for what is not defined.
     """
     content = dict(
+        **more,
         command=command,
         versions=versions(),
         device=device(),
@@ -249,6 +252,8 @@ def write_comparison(
     rows: Sequence[ComparisonRow],
     command: str,
     figures: str | None = None,
+    findings: Section | None = None,
+    **more,
 ) -> None:
     """Write ``comparison.md``, ``comparison.json`` and ``report.html``.
 
@@ -258,21 +263,25 @@ def write_comparison(
         command: Command line that the comparison was made with.
         figures: The config whose figures the page shows; None for the last one
             that has any.
+        findings: What is to follow the table, in the page and in Markdown. Defaults
+            to None: nothing.
+        **more: What else the JSON is to hold.
 
     Raises:
         ValueError: The config is not in the table, or its run left no figures.
     """
     folder = Path(folder)
+    tables = [comparison_table(rows), *(findings.tables if findings else ())]
+    markdown = "\n".join(table.to_markdown() for table in tables)
     replace_files(
         {
-            folder / "comparison.md": comparison_table(rows).to_markdown().encode(),
-            folder / "comparison.json": as_json(rows, command).encode(),
+            folder / "comparison.md": markdown.encode(),
+            folder / "comparison.json": as_json(rows, command, **more).encode(),
         }
     )
-    sections = [
-        Section("Results", tables=[comparison_table(rows)]),
-        Section("How to read it", EXPLANATION),
-    ]
+    sections = [Section("Results", tables=[comparison_table(rows)])]
+    sections += [findings] if findings else []
+    sections.append(Section("How to read it", EXPLANATION))
     shown = choose_report(rows, figures)
     if shown is not None:
         sections.append(_figure_section(*shown))

@@ -1,6 +1,7 @@
 """Scores of long-tailed multi-label recognition."""
 
 from .average_precision import average_precision
+from .bootstrap import resample, resampled_average_precision
 from .calibration import (
     Calibration,
     ReliabilityBins,
@@ -14,6 +15,7 @@ from .calibration_fit import CalibrationFit
 from .f1_scores import class_f1, f1_scores
 from .frequency_groups import by_train_count, frequency_groups, group_of
 from .long_tail_map import LongTailMAP
+from .score_file import ScoreFile, Scores, read_scores
 from .stored_calibration import (
     META_KEY,
     StoredCalibration,
@@ -28,6 +30,8 @@ __all__ = [
     "CalibrationFit",
     "LongTailMAP",
     "ReliabilityBins",
+    "ScoreFile",
+    "Scores",
     "StoredCalibration",
     "Thresholds",
     "average_precision",
@@ -42,7 +46,10 @@ __all__ = [
     "group_of",
     "log_loss",
     "read_calibration",
+    "read_scores",
     "reliability_bins",
+    "resample",
+    "resampled_average_precision",
     "shrunk_thresholds",
     "split_folds",
 ]

@@ -35,7 +35,7 @@ def test_tools_get_the_flags_and_the_last_checkpoint(plan, config, fake_tools):
 
 
 def test_a_failed_training_is_named_kept_and_resumed(plan, config, fake_tools):
-    first, second = plan(seeds=2)
+    first, second = plan(seeds=(0, 1))
     compare.complete_run(first, fake_tools)
     (fake_tools / "reaches_epoch").write_text("1")
     message = r"training of tiny, seed 1 \(.*tiny.py\) has failed \(exit status 3\)"
@@ -48,7 +48,7 @@ def test_a_failed_training_is_named_kept_and_resumed(plan, config, fake_tools):
     assert before > 0
 
     (fake_tools / "reaches_epoch").write_text("2")
-    for run in plan(seeds=2):
+    for run in plan(seeds=(0, 1)):
         compare.complete_run(run, fake_tools)
     resumed, tested = calls(fake_tools)[3:]
     assert resumed[2:4] == ["--resume", str(second.folder / "epoch_1.pth")]
@@ -99,7 +99,7 @@ def test_a_test_that_fails_leaves_no_scores(plan, fake_tools):
 
 def test_a_config_without_training_is_tested_once(plan, config, leaf, fake_tools):
     zero_shot = leaf("zero_shot", UNTRAINED)
-    runs = plan(zero_shot, config, seeds=3)
+    runs = plan(zero_shot, config, seeds=(0, 1, 2))
     assert [(run.label, run.seed) for run in runs] == [
         ("zero shot", 0),
         ("tiny", 0),
@@ -185,8 +185,10 @@ def test_impossible_comparisons_are_refused(plan, config, leaf, tmp_path):
     without = leaf("without", "tta_model = None")
     with pytest.raises(ValueError, match="has no tta_model"):
         plan(without, tta=[without])
-    with pytest.raises(ValueError, match="--seeds 0"):
-        plan(seeds=0)
+    with pytest.raises(ValueError, match="--seeds: at least one"):
+        plan(seeds=())
+    with pytest.raises(ValueError, match="same seed, 3"):
+        plan(seeds=(3, 1, 3))
     with pytest.raises(FileNotFoundError, match="config file nope.py"):
         plan("nope.py")
 

@@ -15,7 +15,7 @@ def make_rows(plan, leaf, values):
     """A row for each list of totals; the tails are half of them."""
     rows = []
     for index, totals in enumerate(values):
-        runs = plan(leaf(f"row_{index}", ""), seeds=len(totals))
+        runs = plan(leaf(f"row_{index}", ""), seeds=range(len(totals)))
         columns = dict(
             total=tuple(totals),
             head=(math.nan,) * len(totals),

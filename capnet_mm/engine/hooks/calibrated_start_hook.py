@@ -34,8 +34,9 @@ class CalibratedStartHook(Hook):
 
     Args:
         num_images (int): Number of images to look at. Defaults to 512.
-        scale_range (tuple[float, float]): Lowest and highest 1/τ. Defaults to
-            (1, 100).
+        scale_range (tuple[float, float]): Lowest and highest 1/τ. A lower start fits
+            words that say little of the images, and training does not recover from
+            it. Defaults to (20, 100).
 
     Raises:
         ValueError: ``num_images`` is not positive.
@@ -48,7 +49,7 @@ class CalibratedStartHook(Hook):
     priority = "ABOVE_NORMAL"
 
     def __init__(
-        self, num_images: int = 512, scale_range: tuple[float, float] = (1.0, 100.0)
+        self, num_images: int = 512, scale_range: tuple[float, float] = (20.0, 100.0)
     ) -> None:
         if num_images < 1:
             raise ValueError(f"num_images={num_images}: expected 1 or more.")
