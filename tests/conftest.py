@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -120,14 +121,20 @@ def in_processes(number: int, file: str, *args: str) -> list:
         PYTHONPATH=os.pathsep.join(sys.path),
     )
     with tempfile.TemporaryDirectory() as outputs:
-        done = subprocess.run(
-            [sys.executable, "-c", _FORK, str(number), outputs, file, *args],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+        errors = Path(outputs, "errors")
+        with errors.open("w") as stderr:
+            parent = subprocess.Popen(
+                [sys.executable, "-c", _FORK, str(number), outputs, file, *args],
+                env=environment,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            try:
+                code = parent.wait(timeout=900)
+            except subprocess.TimeoutExpired:
+                os.killpg(parent.pid, signal.SIGKILL)
+                raise
+        assert code == 0, errors.read_text()
         texts = [Path(outputs, str(rank)).read_text() for rank in range(number)]
     return [json.loads(text.splitlines()[-1]) for text in texts]
 

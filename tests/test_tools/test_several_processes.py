@@ -51,6 +51,9 @@ tta_pipeline = [
         [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
         [dict(type='PackInputs')]])]
 train_cfg = dict(max_epochs=2)
+custom_hooks = [
+    dict(type='ClassCountsHook'), dict(type='EpochSeedHook'),
+    dict(type='FiniteLossHook'), dict(type='TrainableCheckpointHook')]
 """
 
 
