@@ -4,13 +4,14 @@ from .backbones import CLIPBackbone
 from .class_pooling import ClassPooling, GlobalPooling
 from .classifiers import CLIPClassifier
 from .count_aware_prior import CountAwarePrior
+from .feature_adapter import FeatureAdapter
 from .gcn import ResidualGCN, ZeroResidual
-from .heads import CorrelationPromptHead, PartialLabelLinearHead
+from .heads import CorrelationPromptHead, PartialLabelCSRAHead, PartialLabelLinearHead
 from .image_features import ImageFeatures
 from .label_graph import IdentityGraph, LabelGraph
 from .losses import DBFocalLoss
 from .peft import Adapter, AdaptFormer, BiasTuning, LoRA, ScaleShift
-from .score_fusion import ScoreFusion, TextAlone
+from .score_fusion import OneEvidence, ScoreFusion, TextAlone
 from .soft_prompt import SoftPrompt
 from .task_residual import TaskResidual
 from .template_prompt import TemplatePrompt
@@ -29,11 +30,14 @@ __all__ = [
     "CorrelationPromptHead",
     "CountAwarePrior",
     "DBFocalLoss",
+    "FeatureAdapter",
     "GlobalPooling",
     "IdentityGraph",
     "ImageFeatures",
     "LabelGraph",
     "LoRA",
+    "OneEvidence",
+    "PartialLabelCSRAHead",
     "PartialLabelLinearHead",
     "ResidualGCN",
     "ScaleShift",

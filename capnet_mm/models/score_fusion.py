@@ -170,3 +170,30 @@ class ScoreFusion(BaseModule):
 
         optimizer.step(closure)
         return share.detach(), weights().detach(), bias.detach()
+
+
+@MODELS.register_module()
+class OneEvidence(BaseModule):
+    """Scores by one kind of evidence alone, as baselines do.
+
+    The others are trained beside it, if they have anything to train, and not heard.
+
+    Args:
+        trained (Sequence[bool]): As of :class:`ScoreFusion`; not used.
+        num_classes (int): Not used.
+        index (int): Which one; 0 is text. Defaults to -1, the last.
+    """
+
+    def __init__(
+        self, trained: Sequence[bool], num_classes: int, index: int = -1
+    ) -> None:
+        super().__init__()
+        self.index = index
+
+    def forward(self, evidence: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Take evidence (K, B, C) to logits, (B, C)."""
+        return evidence[self.index]
+
+    def of_new_classes(self, evidence: Tensor) -> Tensor:
+        """Only words can speak for classes that were never trained."""
+        return evidence[0]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from capnet_mm.models import ScoreFusion, TextAlone
+from capnet_mm.models import OneEvidence, ScoreFusion, TextAlone
 
 
 def drawn(num_images=600, seed=0):
@@ -116,3 +116,13 @@ def test_a_state_dict_brings_the_fit():
     other.load_state_dict(fusion.state_dict())
     assert bool(other.fitted)
     torch.testing.assert_close(other(evidence), fusion(evidence))
+
+
+def test_one_evidence_alone_is_taken_as_it_is():
+    evidence = torch.randn(3, 4, 5)
+    told = dict(trained=(True, True, False), num_classes=5)
+    torch.testing.assert_close(OneEvidence(**told)(evidence), evidence[2])
+    torch.testing.assert_close(OneEvidence(**told, index=1)(evidence), evidence[1])
+    torch.testing.assert_close(
+        OneEvidence(**told).of_new_classes(evidence), evidence[0]
+    )
