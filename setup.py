@@ -52,13 +52,8 @@ EXTRAS = {
         # What PyTorch's exporter translates with.
         "onnxscript>=0.5,<1",
     ],
-    "demo": [
-        # The page; 6.15.1 mends holes in its security.
-        "gradio>=6.15.1,<7",
-    ],
     "test": [
         # As in the extras above, which tests run.
-        "gradio>=6.15.1,<7",
         "onnx>=1.18,<2",
         "onnxruntime>=1.20,<2",
         "onnxscript>=0.5,<1",
@@ -73,8 +68,6 @@ EXTRAS = {
         "scipy>=1.10",
         # Reads the Markdown of tables as a reader's program does.
         "markdown-it-py>=3",
-        # Opens the page in a browser, where there is one.
-        "playwright>=1.48,<2",
         # Reads the declarations above, to compare them with the imports.
         "packaging>=22",
     ],

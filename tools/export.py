@@ -38,6 +38,11 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="the file takes RGB images in 0…255 and normalises them inside",
     )
+    add(
+        "--maps",
+        action="store_true",
+        help="a third output: where a head with local pooling sees each class",
+    )
     add("--int8", action="store_true", help="also write end2end_int8.onnx")
     args = parser.parse_intermixed_args()
     if args.int8 and args.format != "onnx":
@@ -56,11 +61,13 @@ def export(args: argparse.Namespace) -> dict[str, dict]:
                 f'--format onnx needs {error.name}: pip install -e ".[export]"'
             ) from error
         return export_onnx(
-            inferencer, args.pictures, args.out, args.normalize, args.int8
+            *(inferencer, args.pictures, args.out, args.normalize, args.int8, args.maps)
         )
     from capnet_mm.apis.torch_export import export_program
 
-    return export_program(inferencer, args.pictures, args.out, args.normalize)
+    return export_program(
+        inferencer, args.pictures, args.out, args.normalize, args.maps
+    )
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
@@ -13,14 +14,15 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 
 from .. import __version__
+from ..evaluation.stored_calibration import StoredCalibration
 from ..models.identity import LoadsFrozenWeights
 from .building import pipeline_of
 from .inferencer import MultiLabelInferencer
-from .labels import Calibration
 from .pictures import Picture, list_pictures
 
-# Names of what an exported file takes and gives; mmdeploy's, and the logits beside.
-INPUT, OUTPUTS = "input", ("output", "logits")
+# Names of what an exported file takes and gives; mmdeploy's, and beside them logits and
+# class activation maps.
+INPUT, OUTPUT, LOGITS, MAPS = "input", "output", "logits", "maps"
 # Logits that lie no further apart may change places: rounding makes as much.
 _TIE = 2e-4
 _TOPK = 5
@@ -35,28 +37,36 @@ class FoldedModel(nn.Module):
     Args:
         model (BaseModel): A classifier with a head for several labels, in eval mode;
             folded in place, so that it scores as before up to rounding.
-        calibration (Calibration, optional): Makes probabilities of logits. Defaults to
-            None: a sigmoid.
+        calibration (StoredCalibration, optional): Makes probabilities of logits.
+            Defaults to None: a sigmoid.
         is_zero_shot (bool): Whether probabilities are a softmax. Defaults to False.
         normalize (bool): Take RGB images of 0…255, and subtract mean and divide by
             standard deviation inside. Defaults to False: images come normalised.
+        maps (bool): Also give how much each place counts for a class, where the head
+            pools locally. Defaults to False.
 
     Raises:
-        ValueError: The head is for one label an image.
+        ValueError: The head is for one label an image, or has no maps.
     """
 
     def __init__(
         self,
         model: BaseModel,
-        calibration: Calibration | None = None,
+        calibration: StoredCalibration | None = None,
         is_zero_shot: bool = False,
         normalize: bool = False,
+        maps: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(model.head, MultiLabelClsHead):
             raise ValueError(
                 f"{type(model.head).__name__} gives one label an image: expected a "
                 "head for several, as CorrelationPromptHead or MultiLabelLinearClsHead."
+            )
+        if maps and not getattr(model.head, "needs_features", False):
+            raise ValueError(
+                "Maps need a head with local pooling, which this model was trained "
+                "without: pooling=dict(type='ClassPooling')."
             )
         for part, fold in (
             (model.head, "freeze_classes"),
@@ -66,27 +76,34 @@ class FoldedModel(nn.Module):
                 getattr(part, fold)()
         self.model = model
         self.is_zero_shot = is_zero_shot
-        scale, bias = (1.0, 0.0) if calibration is None else calibration[1:]
-        for name, value in dict(scale=scale, bias=bias).items():
-            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float32))
+        self.output_names = (OUTPUT, LOGITS, MAPS) if maps else (OUTPUT, LOGITS)
+        for name, neutral in dict(scale=1.0, bias=0.0).items():
+            value = torch.as_tensor(getattr(calibration, name, neutral))
+            self.register_buffer(name, value.float())
         for name, value in _statistics(model).items():
             self.register_buffer(name, value if normalize else None)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Score images.
 
         Args:
             images: (B, 3, H, W) float32.
 
         Returns:
-            Probabilities and logits, (B, C) each.
+            Probabilities and logits, (B, C) each, and maps, (B, C, h, w), if wanted.
         """
         if self.mean is not None:
             images = (images - self.mean) / self.std
-        logits = self.model(images)
+        features = self.model.extract_feat(images)
+        logits = self.model.head(features)
         if self.is_zero_shot:
-            return logits.softmax(-1), logits
-        return (self.scale * logits + self.bias).sigmoid(), logits
+            probabilities = logits.softmax(-1)
+        else:
+            probabilities = (self.scale * logits + self.bias).sigmoid()
+        if MAPS not in self.output_names:
+            return probabilities, logits
+        _, maps = self.model.head.class_activation_maps(features)
+        return probabilities, logits, maps
 
 
 class Prepared(NamedTuple):
@@ -95,15 +112,14 @@ class Prepared(NamedTuple):
     Attributes:
         model: What is exported.
         images: (N, 3, H, W) float32, real pictures as the file takes them.
-        probabilities: (N, C), what the inferencer says of them.
-        logits: (N, C), the model's before folding.
+        expected: By the names of the outputs: the probabilities that the inferencer
+            gives, (N, C), and the model's logits, (N, C), and maps before folding.
         metadata: What whoever uses the file needs to know, as JSON can hold it.
     """
 
     model: FoldedModel
     images: Tensor
-    probabilities: Tensor
-    logits: Tensor
+    expected: dict[str, Tensor]
     metadata: dict
 
 
@@ -112,6 +128,7 @@ def prepare(
     inferencer: MultiLabelInferencer,
     pictures: Picture | Iterable[Picture],
     normalize: bool = False,
+    maps: bool = False,
     num_pictures: int = 16,
 ) -> Prepared:
     """Fold an inferencer's model and note what it says of some pictures.
@@ -120,6 +137,7 @@ def prepare(
         inferencer: Its model is folded in place.
         pictures: As an inferencer takes them. Those that cannot be read are left out.
         normalize: See :class:`FoldedModel`.
+        maps: See :class:`FoldedModel`.
         num_pictures: So many are taken at most.
 
     Returns:
@@ -130,16 +148,18 @@ def prepare(
     """
     model = inferencer.model
     taken = list(islice(list_pictures(pictures), num_pictures))
-    pixels, normalized, logits, scores = [], [], [], []
+    images, expected = [], defaultdict(list)
     for batch in inferencer.preprocess(taken, batch_size=8):
         samples = inferencer.forward(batch)
         for indices, data in batch.groups:
             seen = model.data_preprocessor(data, False)["inputs"]
-            normalized.append(seen)
-            logits.append(model(seen))
-            scores += [samples[index].pred_score for index in indices]
-            pixels.append(data["inputs"])
-    sizes = sorted({tuple(part.shape[-2:]) for part in pixels})
+            images.append(_colours(model, data["inputs"]) if normalize else seen)
+            expected[OUTPUT] += [samples[index].pred_score for index in indices]
+            expected[LOGITS] += model(seen)
+            if maps:
+                features = model.extract_feat(seen)
+                expected[MAPS] += model.head.class_activation_maps(features)[1]
+    sizes = sorted({tuple(part.shape[-2:]) for part in images})
     if len(sizes) != 1:
         raise ValueError(
             f"Of {len(taken)} pictures the test pipeline made images of the sizes "
@@ -149,16 +169,17 @@ def prepare(
         )
     metadata = describe(inferencer, sizes[0], normalize)
     folded = FoldedModel(
-        model, inferencer.calibration, inferencer.is_zero_shot, normalize
+        model, inferencer.calibration, inferencer.is_zero_shot, normalize, maps
     )
-    if normalize:
-        images = torch.cat(pixels).to(normalized[0])
-        images = images.flip(1) if model.data_preprocessor.to_rgb else images
-    else:
-        images = torch.cat(normalized)
-    return Prepared(
-        folded.eval(), images, torch.stack(scores), torch.cat(logits).cpu(), metadata
-    )
+    outputs = {name: torch.stack(parts).cpu() for name, parts in expected.items()}
+    return Prepared(folded.eval(), torch.cat(images), outputs, metadata)
+
+
+def _colours(model: BaseModel, pixels: Tensor) -> Tensor:
+    """Pixels, (B, 3, H, W), in the order that the model takes, not normalised."""
+    preprocessor = model.data_preprocessor
+    pixels = preprocessor.cast_data(pixels).float()
+    return pixels.flip(1) if preprocessor.to_rgb else pixels
 
 
 def describe(
@@ -205,49 +226,56 @@ def describe(
 
 
 def check(
-    prepared: Prepared,
-    probabilities: Tensor,
-    logits: Tensor,
-    tolerance: float = 1e-4,
+    prepared: Prepared, found: dict[str, Tensor], tolerance: float = 1e-4
 ) -> dict:
     """Compare what a file gives with what the model gave before.
 
     Args:
         prepared: What was exported.
-        probabilities: (N, C) of the file.
-        logits: (N, C) of the file.
+        found: The file's outputs, by name.
         tolerance: Largest difference that is let pass.
 
     Returns:
-        ``pictures``, ``max_difference`` (of logits) and ``same_topk``, the share of
-        pictures with the same five best classes in the same order.
+        See :func:`compare`.
 
     Raises:
         ValueError: The file gives something else.
     """
-    report = compare(prepared, logits)
-    of_output = float((probabilities - prepared.probabilities).abs().max())
-    # Not `>`: a NaN is no agreement.
-    if not max(report["max_difference"], of_output) <= tolerance or not _same_ranking(
-        prepared.logits, logits
-    ):
+    report = compare(prepared, found)
+    differences = {
+        name: float((found[name] - expected).abs().max())
+        for name, expected in prepared.expected.items()
+    }
+    # A NaN is no agreement.
+    agree = all(difference <= tolerance for difference in differences.values())
+    if not agree or not _same_ranking(prepared.expected[LOGITS], found[LOGITS]):
+        listed = ", ".join(f"{key} by {each:.1e}" for key, each in differences.items())
         raise ValueError(
-            "The exported model is refused: on "
-            f"{report['pictures']} pictures its logits differ from PyTorch's by up to "
-            f"{report['max_difference']:.1e} and its probabilities by {of_output:.1e} "
-            f"(tolerance {tolerance:.0e}); {report['same_topk']:.0%} have the same "
-            f"{_TOPK} best classes. Nothing was written."
+            f"The exported model is refused: on {report['pictures']} pictures it "
+            f"differs from PyTorch's in {listed} (tolerance {tolerance:.0e}), and "
+            f"{report['same_topk']:.0%} have the same {_TOPK} best classes. Nothing "
+            "was written."
         )
     return report
 
 
-def compare(prepared: Prepared, logits: Tensor) -> dict:
-    """Say how far a file's logits are from the model's, see :func:`check`."""
+def compare(prepared: Prepared, found: dict[str, Tensor]) -> dict:
+    """Say how far a file's logits are from the model's.
+
+    Args:
+        prepared: What was exported.
+        found: The file's outputs, by name.
+
+    Returns:
+        ``pictures``, ``max_difference`` (of logits) and ``same_topk``, the share of
+        pictures with the same five best classes in the same order.
+    """
+    expected, logits = prepared.expected[LOGITS], found[LOGITS]
     k = min(_TOPK, logits.shape[1])
-    same = logits.topk(k).indices == prepared.logits.topk(k).indices
+    same = logits.topk(k).indices == expected.topk(k).indices
     return dict(
         pictures=len(logits),
-        max_difference=float((logits - prepared.logits).abs().max()),
+        max_difference=float((logits - expected).abs().max()),
         same_topk=float(same.all(1).float().mean()),
     )
 

@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ..fileio import replace_files
-from .folding import INPUT, OUTPUTS, Prepared, check, compare, prepare
+from .folding import INPUT, Prepared, check, compare, prepare
 from .inferencer import MultiLabelInferencer
 from .pictures import Picture
 
@@ -40,6 +40,7 @@ def export_onnx(
     folder: str | Path,
     normalize: bool = False,
     int8: bool = False,
+    maps: bool = False,
     tolerance: float = 1e-4,
 ) -> dict[str, dict]:
     """Write ``end2end.onnx``, and ``end2end.json`` with what it holds in itself too.
@@ -56,6 +57,8 @@ def export_onnx(
         normalize: Take RGB images of 0…255, normalised inside. Defaults to False.
         int8: Also write ``end2end_int8.onnx``. It isn't refused, however much it
             differs: measure it. Defaults to False.
+        maps: A third output ``maps``, (B, C, h, w), how much each place counts for a
+            class, of a head with local pooling. Defaults to False.
         tolerance: Largest difference of logits and probabilities. Defaults to 1e-4.
 
     Returns:
@@ -66,14 +69,14 @@ def export_onnx(
             one file; nothing is written then.
     """
     # More pictures than the check needs: they set the ranges of int8.
-    prepared = prepare(inferencer, pictures, normalize, num_pictures=32)
+    prepared = prepare(inferencer, pictures, normalize, maps, num_pictures=32)
     content = to_onnx(prepared)
-    report = check(prepared, *run(content, prepared.images), tolerance=tolerance)
+    report = check(prepared, run(content, prepared.images), tolerance)
     contents, reports = {NAME: content}, {NAME: report}
     if int8:
         contents[INT8_NAME] = to_int8(content, prepared)
-        _, logits = run(contents[INT8_NAME], prepared.images)
-        reports[INT8_NAME] = compare(prepared, logits)
+        found = run(contents[INT8_NAME], prepared.images)
+        reports[INT8_NAME] = compare(prepared, found)
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     files = {folder / f"{name}.onnx": content for name, content in contents.items()}
@@ -107,7 +110,7 @@ def to_onnx(prepared: Prepared) -> bytes:
             prepared.model,
             (example,),
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(prepared.model.output_names),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             verbose=False,
@@ -146,7 +149,7 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
         model = onnx.load(cleaned)
         if _is_convolutional(model):
             behind = _names_from_last(model, ("Conv",))[1:]
-            images = _Images(prepared.images)
+            images = _ImagesToCalibrate(prepared.images)
             quantize_static(cleaned, target, images, nodes_to_exclude=behind, **weights)
         else:
             quantize_dynamic(
@@ -159,7 +162,7 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
         return _with_metadata(onnx.load(target), prepared.metadata)
 
 
-def run(content: bytes, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def run(content: bytes, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Run a file in ONNX Runtime on the CPU.
 
     Args:
@@ -167,14 +170,14 @@ def run(content: bytes, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         images: (N, 3, H, W), which go through it in two batches of unlike size.
 
     Returns:
-        Outputs, (N, C) each.
+        Outputs by name, (N, …) each.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
     parts = [part for part in (images[:1], images[1:]) if len(part)]
-    outputs = [session.run(None, {INPUT: part.cpu().numpy()}) for part in parts]
-    return tuple(
-        torch.from_numpy(np.concatenate(each)) for each in zip(*outputs, strict=True)
-    )
+    outputs = [session.run(names, {INPUT: part.cpu().numpy()}) for part in parts]
+    joined = map(np.concatenate, zip(*outputs, strict=True))
+    return dict(zip(names, map(torch.from_numpy, joined), strict=True))
 
 
 def _with_metadata(model: onnx.ModelProto, metadata: dict) -> bytes:
@@ -202,7 +205,7 @@ def _is_convolutional(model: onnx.ModelProto) -> bool:
     return total["Conv"] > sum(total[name] for name in _PRODUCTS)
 
 
-class _Images(CalibrationDataReader):
+class _ImagesToCalibrate(CalibrationDataReader):
     def __init__(self, images: torch.Tensor) -> None:
         self.batches = iter(images.split(8))
 

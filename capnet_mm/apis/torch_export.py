@@ -23,6 +23,7 @@ def export_program(
     pictures: Picture | Iterable[Picture],
     folder: str | Path,
     normalize: bool = False,
+    maps: bool = False,
     tolerance: float = 1e-4,
 ) -> dict[str, dict]:
     """Write ``end2end.pt2``, and ``end2end.json`` with what it holds in itself too.
@@ -35,6 +36,8 @@ def export_program(
         pictures: Real pictures, on which the file has to agree with the model.
         folder: Where the files are written; made if it is not there.
         normalize: Take RGB images of 0…255, normalised inside. Defaults to False.
+        maps: A third output, (B, C, h, w), how much each place counts for a class, of
+            a head with local pooling. Defaults to False.
         tolerance: Largest difference of logits and probabilities. Defaults to 1e-4.
 
     Returns:
@@ -47,7 +50,7 @@ def export_program(
         >>> program = torch.export.load("end2end.pt2").module()
         >>> probabilities, logits = program(images)
     """
-    prepared = prepare(inferencer, pictures, normalize)
+    prepared = prepare(inferencer, pictures, normalize, maps)
     program = torch.export.export(
         prepared.model,
         (prepared.images[[0, -1]],),
@@ -58,8 +61,9 @@ def export_program(
     torch.export.save(program, file, extra_files={METADATA: metadata})
     file.seek(0)
     loaded = torch.export.load(file).module()
-    outputs = loaded(prepared.images)
-    report = check(prepared, *(each.cpu() for each in outputs), tolerance=tolerance)
+    outputs = [output.cpu() for output in loaded(prepared.images)]
+    found = dict(zip(prepared.model.output_names, outputs, strict=True))
+    report = check(prepared, found, tolerance)
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(

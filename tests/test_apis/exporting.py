@@ -16,8 +16,8 @@ ADAPTERS = dict(
 RESNET = dict(type="ResNet", depth=18, base_channels=8, stem_channels=8)
 
 
-def make_inferencer(clips, tower) -> MultiLabelInferencer:
-    head = dict(classes=CLASSES, prompt=dict(num_context=2), bias=-1.0)
+def make_inferencer(clips, tower, pooling=None) -> MultiLabelInferencer:
+    head = dict(pooling=pooling, classes=CLASSES, prompt=dict(num_context=2), bias=-1.0)
     head["gcn"] = dict(zero_init=False)
     if tower == "mixed":
         text = dict(model=clips["vit"])

@@ -10,9 +10,9 @@ from mmpretrain.registry import MODELS
 
 from capnet_mm.apis import MultiLabelInferencer
 from capnet_mm.apis.folding import FoldedModel, check, describe, prepare
-from capnet_mm.apis.labels import Calibration
+from capnet_mm.evaluation.stored_calibration import StoredCalibration
 
-from .exporting import SIZES, make_inferencer
+from .exporting import CLASSES, SIZES, make_inferencer
 
 
 def refuse(*args, **kwargs):
@@ -44,14 +44,15 @@ def test_a_model_that_normalises_takes_the_pictures_own_colours(clips, tower, pi
     assert prepared.images.max() > 50
     with torch.no_grad():
         _, logits = prepared.model(prepared.images)
-    torch.testing.assert_close(logits, prepared.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits, prepared.expected["logits"], rtol=0, atol=1e-4)
     assert prepared.metadata["preprocessing"]["mean"] == [0, 0, 0]
 
 
 def test_probabilities_are_the_inferencers_calibrated_ones(clips, pictures):
     inferencer = make_inferencer(clips, "timm")
     scale, bias = np.array([2.0, 1.0, 0.5]), np.array([0.1, -0.2, 0.3])
-    inferencer.calibration = Calibration(np.array([0.2, 0.3, 0.4]), scale, bias)
+    thresholds = np.array([0.2, 0.3, 0.4])
+    inferencer.calibration = StoredCalibration(CLASSES, scale, bias, thresholds)
     expected = np.stack([each["pred_scores"] for each in inferencer(pictures)])
     prepared = prepare(inferencer, pictures)
     with torch.no_grad():
@@ -71,7 +72,7 @@ def test_a_clip_without_training_gives_shares(clips, pictures):
         probabilities, logits = prepared.model(prepared.images)
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(probabilities, shares, atol=1e-6)
-    np.testing.assert_allclose(probabilities, prepared.probabilities, atol=1e-5)
+    np.testing.assert_allclose(probabilities, prepared.expected["output"], atol=1e-5)
 
 
 def test_metadata_say_what_users_need_and_not_where_the_clip_lies(checkpoint, clips):
@@ -105,29 +106,47 @@ def prepared(clips, tmp_path_factory):
 
     path = tmp_path_factory.mktemp("one") / "a.png"
     Image.new("RGB", (40, 40), "red").save(path)
-    return prepare(make_inferencer(clips, "timm"), [str(path)] * 2)
+    inferencer = make_inferencer(clips, "timm", pooling={})
+    return prepare(inferencer, [str(path)] * 2, maps=True)
 
 
 def test_a_file_that_gives_the_same_is_let_pass(prepared):
-    report = check(prepared, prepared.probabilities, prepared.logits + 5e-5)
+    found = dict(prepared.expected, logits=prepared.expected["logits"] + 5e-5)
+    report = check(prepared, found)
     assert report["pictures"] == 2 and report["same_topk"] == 1
     assert report["max_difference"] == pytest.approx(5e-5, rel=0.01)
 
 
-@pytest.mark.parametrize("wrong", ["logits", "probabilities", "NaN", "ranking"])
+@pytest.mark.parametrize("wrong", ["logits", "output", "maps", "NaN", "ranking"])
 def test_a_file_that_gives_something_else_is_refused(prepared, wrong):
-    probabilities, logits = prepared.probabilities.clone(), prepared.logits.clone()
+    found = {name: each.clone() for name, each in prepared.expected.items()}
     tolerance = 1e-4
-    if wrong == "logits":
-        logits[1, 2] += 2e-4
-    elif wrong == "probabilities":
-        probabilities[0, 0] += 2e-4
-    elif wrong == "NaN":
-        logits[0, 1] = float("nan")
+    if wrong == "NaN":
+        found["logits"][0, 1] = float("nan")
+    elif wrong == "ranking":
+        found["logits"], tolerance = -found["logits"], 100.0
     else:
-        logits, tolerance = -logits, 100.0
+        found[wrong][1, 2] += 2e-4
     with pytest.raises(ValueError, match="Nothing was written"):
-        check(prepared, probabilities, logits, tolerance)
+        check(prepared, found, tolerance)
+
+
+@pytest.mark.parametrize("tower", ["vit", "timm", "resnet", "pooled"])
+def test_maps_are_the_heads_and_need_local_pooling(clips, tower, pictures):
+    if tower == "pooled":
+        model = make_inferencer(clips, "timm").model
+        with pytest.raises(ValueError, match="Maps need a head with local pooling"):
+            FoldedModel(model, maps=True)
+        return
+    prepared = prepare(
+        make_inferencer(clips, tower, pooling=dict(weight=0.5)), pictures, maps=True
+    )
+    with torch.no_grad():
+        probabilities, logits, maps = prepared.model(prepared.images)
+    assert maps.shape[:2] == (5, 3)
+    torch.testing.assert_close(maps.sum((2, 3)), torch.ones(5, 3))
+    found = dict(output=probabilities, logits=logits, maps=maps)
+    assert check(prepared, found)["same_topk"] == 1
 
 
 def test_pictures_that_cannot_be_read_check_nothing(clips, tmp_path):

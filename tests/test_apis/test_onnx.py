@@ -26,10 +26,13 @@ def exported_from(clips, pictures, tmp_path_factory):
 
     @cache
     def exported(tower):
-        inferencer = make_inferencer(clips, tower)
+        pooling = {} if tower == "vit" else None
+        inferencer = make_inferencer(clips, tower, pooling)
         expected = np.stack([each["pred_scores"] for each in inferencer(pictures)])
         folder = tmp_path_factory.mktemp(tower) / "export"
-        options = dict(normalize=tower != "vit", int8=tower != "resnet")
+        options = dict(
+            normalize=tower != "vit", int8=tower != "resnet", maps=tower == "vit"
+        )
         return expected, folder, export_onnx(inferencer, pictures, folder, **options)
 
     return exported
@@ -54,7 +57,8 @@ def test_the_file_stands_alone_and_takes_any_batch(exported):
     (given,), outputs = session.get_inputs(), session.get_outputs()
     assert given.name == "input" and given.type == "tensor(float)"
     assert isinstance(given.shape[0], str) and given.shape[1] == 3
-    assert [output.name for output in outputs] == ["output", "logits"]
+    names = [output.name for output in outputs]
+    assert names[:2] == ["output", "logits"] and names[2:] in ([], ["maps"])
     images = np.random.default_rng(0).random((7, *given.shape[1:]), np.float32)
     together = session.run(["logits"], {"input": images})[0]
     alone = [session.run(["logits"], {"input": each[None]})[0] for each in images]
@@ -94,10 +98,10 @@ def test_the_file_of_another_model_is_not_written(
 ):
     content = (exported_from("vit")[1] / "end2end.onnx").read_bytes()
     monkeypatch.setattr(export, "to_onnx", lambda prepared: content)
-    inferencer = make_inferencer(clips, "vit")
+    inferencer = make_inferencer(clips, "vit", pooling={})
     inferencer.model.head.logit_bias.data += 1e-3
     with pytest.raises(ValueError, match="refused"):
-        export_onnx(inferencer, pictures, tmp_path / "export")
+        export_onnx(inferencer, pictures, tmp_path / "export", maps=True)
     assert not (tmp_path / "export").exists()
 
 
