@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from conftest import in_two_processes
+from conftest import in_processes
 from mmengine.dataset import default_collate
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -150,7 +150,7 @@ def test_no_images_are_refused():
 
 
 def test_two_processes_get_what_one_gets(clip):
-    pairs = in_two_processes(__file__, clip["model"])
+    pairs = in_processes(2, __file__, clip["model"])
     assert pairs[0] == pairs[1]
     cosines, targets = by_hand(build(clip), [*range(0, 12, 2), *range(1, 12, 2)])
     expected = fit_scale_and_bias(cosines, targets, 1, (1e-6, 1e6))
