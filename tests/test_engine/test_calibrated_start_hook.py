@@ -170,4 +170,4 @@ def main(clip):
 
 
 if __name__ == "__main__":
-    main(sys.argv[2])
+    main(sys.argv[1])
