@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ..fileio import replace_files
-from .folding import INPUT, Prepared, check, compare, prepare
+from .folding import INPUT, LOGITS, Prepared, check, compare, prepare
 from .inferencer import MultiLabelInferencer
 from .pictures import Picture
 
@@ -131,8 +131,9 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
 
     Where most weights are in convolutions, activations are quantised with ranges from
     the prepared images (ONNX Runtime's dynamic convolutions are slower than float32),
-    as far as the last convolution; else matrix products are quantised dynamically, the
-    last one, with the class embeddings, excepted. What follows stays float32.
+    as far as the last convolution, and what follows stays float32; else matrix products
+    are quantised dynamically, those with a weight for each class, such as the class
+    embeddings, excepted.
 
     Args:
         content: Of :func:`to_onnx`.
@@ -142,13 +143,14 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
         Content of an ONNX file, with the metadata of the first.
     """
     weights = dict(per_channel=True, weight_type=QuantType.QInt8)
+    num_classes = prepared.expected[LOGITS].shape[1]
     with tempfile.TemporaryDirectory() as folder, _quietly():
         source, cleaned, target = (os.path.join(folder, name) for name in "abc")
         Path(source).write_bytes(content)
         quant_pre_process(source, cleaned, skip_symbolic_shape=True)
         model = onnx.load(cleaned)
         if _is_convolutional(model):
-            behind = _names_from_last(model, ("Conv",))[1:]
+            behind = _names_behind_convolutions(model)
             images = _ImagesToCalibrate(prepared.images)
             quantize_static(cleaned, target, images, nodes_to_exclude=behind, **weights)
         else:
@@ -156,7 +158,7 @@ def to_int8(content: bytes, prepared: Prepared) -> bytes:
                 cleaned,
                 target,
                 op_types_to_quantize=_PRODUCTS,
-                nodes_to_exclude=_names_from_last(model, _PRODUCTS),
+                nodes_to_exclude=_products_of_classes(model, num_classes),
                 **weights,
             )
         return _with_metadata(onnx.load(target), prepared.metadata)
@@ -189,11 +191,24 @@ def _with_metadata(model: onnx.ModelProto, metadata: dict) -> bytes:
     return model.SerializeToString()
 
 
-def _names_from_last(model: onnx.ModelProto, op_types: Sequence[str]) -> list[str]:
-    """Names of the last node of these types and of all behind it."""
+def _names_behind_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of all nodes behind the last convolution."""
     nodes = list(model.graph.node)
-    last = max(i for i, node in enumerate(nodes) if node.op_type in op_types)
-    return [node.name for node in nodes[last:]]
+    last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
+    return [node.name for node in nodes[last + 1 :]]
+
+
+def _products_of_classes(model: onnx.ModelProto, num_classes: int) -> list[str]:
+    """Names of the products that have a weight for each class.
+
+    A head with local pooling has several: with the pooled feature, with the places.
+    """
+    weights = {w.name for w in model.graph.initializer if num_classes in w.dims}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in _PRODUCTS and weights.intersection(node.input)
+    ]
 
 
 def _is_convolutional(model: onnx.ModelProto) -> bool:
