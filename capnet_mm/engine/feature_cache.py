@@ -53,8 +53,8 @@ class FeatureCache:
         if isinstance(images, FeaturePreprocessor):
             images = images.images
         self.images = images
-        pooling = getattr(getattr(model, "head", None), "pooling", None)
-        self.kind = "map" if getattr(pooling, "needs_map", True) else "tower"
+        needs_map = getattr(getattr(model, "head", None), "needs_map", True)
+        self.kind = "map" if needs_map else "tower"
         if backbone.out_type == "pooled":
             self.kind = "pooled"
         self._tower: dict | None = None

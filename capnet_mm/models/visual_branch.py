@@ -34,6 +34,7 @@ class VisualBranch(BaseModule):
 
     name = "visual"
     trained = True
+    needs_map = False
     # Its parameters belong to these classes in this order.
     class_specific = True
 

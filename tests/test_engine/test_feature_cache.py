@@ -79,6 +79,14 @@ def test_records_are_the_features_of_the_views(clips, fill, paths, vision):
             torch.testing.assert_close(value, expected, atol=largest / 200, rtol=1e-3)
 
 
+def test_a_prior_that_reads_places_has_them_beside_a_pooled_head(clips, fill, paths):
+    model = make_model(clips["timm"], dict(prior={}))
+    store, _ = fill(model)
+    records = torch.from_numpy(np.stack([store.get(path, 0) for path in paths]))
+    inputs = model.data_preprocessor(dict(inputs=records))["inputs"]
+    assert model.head.evidence(model.extract_feat(inputs)).shape == (2, 4, 2)
+
+
 def test_only_what_is_missing_is_computed(clips, fill, paths):
     model = make_model(clips["timm"])
     assert fill(model, paths=paths[:3])[1] == 3

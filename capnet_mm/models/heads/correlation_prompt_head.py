@@ -221,9 +221,15 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         return (-self.logit_scale.detach()).exp().squeeze()
 
     @property
+    def needs_map(self) -> bool:
+        """Whether something in the head reads features at every place."""
+        parts = self.pooling, *self.other_evidence.values()
+        return any(part.needs_map for part in parts)
+
+    @property
     def needs_features(self) -> bool:
         """Whether the backbone is to give :class:`ImageFeatures`, map included."""
-        return self.pooling.needs_map or len(self.other_evidence) > 0
+        return self.needs_map or len(self.other_evidence) > 0
 
     def forward(self, feats: tuple | Tensor) -> Tensor:
         """Score images.
