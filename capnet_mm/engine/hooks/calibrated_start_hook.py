@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from capnet_mm.models.heads import CorrelationPromptHead
-from capnet_mm.models.heads.partial_labels import multi_label_targets
 from capnet_mm.models.scale_and_bias import fit_scale_and_bias, known_loss
 
+from ..scoring import scored_batches
 from ..unwrap import unwrap_model
 
 
@@ -93,7 +93,6 @@ class CalibratedStartHook(Hook):
             logger="current",
         )
 
-    @torch.no_grad()
     def _look(self, runner, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Cosines and targets of the images, (N, C) each, the same in all processes."""
         loader = runner.train_dataloader
@@ -107,12 +106,7 @@ class CalibratedStartHook(Hook):
         )
         was_training = model.training
         model.eval()
-        found = []
-        for batch in mine:
-            data = model.data_preprocessor(batch, training=False)
-            cosines = model.head.cosines(model.extract_feat(data["inputs"])).cpu()
-            targets = multi_label_targets(data["data_samples"], cosines.shape[1])
-            found.append((cosines, targets.cpu()))
+        found = list(scored_batches(model, mine, model.head.cosines))
         model.train(was_training)
         every = [pair for part in all_gather_object(found) for pair in part]
         return tuple(torch.cat(parts) for parts in zip(*every, strict=True))

@@ -15,11 +15,12 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import RandomSampler
 
 from capnet_mm.datasets.wrappers import class_statistics
-from capnet_mm.models.heads.partial_labels import multi_label_targets
+from capnet_mm.evaluation.calibration import training_and_test
 
+from ..scoring import scored_batches
 from ..unwrap import unwrap_model
 
 # Kept as "current" by MMEngine, one after the other.
@@ -101,10 +102,11 @@ class CrossFitHook(Hook):
         """Evidence (K, N, C) of models that were not trained on it, and targets."""
         order = np.random.RandomState(self.seed).permutation(len(dataset))
         folds = min(self.folds, len(dataset))
-        parts = [sorted(part.tolist()) for part in np.array_split(order, folds)]
+        splits = training_and_test(np.array_split(order, folds))
         results = []
-        for fold, left_out in enumerate(parts):
-            others = sorted(set(order.tolist()) - set(left_out))
+        for fold, (others, left_out) in enumerate(splits):
+            others, left_out = (np.sort(each).tolist() for each in (others, left_out))
+            # Every process trains all folds alike.
             with _apart():
                 model = self._train(runner, dataset.get_subset(others), fold)
                 results.append(self._score(runner, model, dataset.get_subset(left_out)))
@@ -114,7 +116,6 @@ class CrossFitHook(Hook):
     def _train(self, runner, subset, fold: int) -> nn.Module:
         cfg = copy.deepcopy(runner.cfg)
         loader = dict(cfg.train_dataloader, dataset=subset)
-        # Every process trains all folds alike.
         generator = torch.Generator().manual_seed(self.seed + fold)
         loader["sampler"] = RandomSampler(subset, generator=generator)
         nested = Runner(
@@ -135,27 +136,18 @@ class CrossFitHook(Hook):
         nested.train()
         return unwrap_model(nested.model)
 
-    @torch.no_grad()
     def _score(self, runner, model: nn.Module, subset) -> tuple[Tensor, Tensor]:
+        """Evidence (K, N, C), the mean of the passes, and targets (N, C)."""
         model.eval()
         loader = dict(runner.cfg.train_dataloader, dataset=subset, drop_last=False)
         loader["sampler"] = range(len(subset))
         loader = Runner.build_dataloader(loader)
-        passes = [_evidence(model, loader) for _ in range(self.passes)]
-        evidence, targets = zip(*passes, strict=True)
-        return torch.stack(evidence).mean(0), targets[0]
-
-
-def _evidence(model: nn.Module, loader: DataLoader) -> tuple[Tensor, Tensor]:
-    """Evidence (K, N, C) and targets (N, C) of a loader's images, on the CPU."""
-    evidence, targets = [], []
-    for batch in loader:
-        batch = model.data_preprocessor(batch, training=False)
-        found = model.head.evidence(model.extract_feat(batch["inputs"]))
-        evidence.append(found.cpu())
-        samples = batch["data_samples"]
-        targets.append(multi_label_targets(samples, found.shape[-1]).cpu())
-    return torch.cat(evidence, 1), torch.cat(targets)
+        passes = []
+        for _ in range(self.passes):
+            batches = scored_batches(model, loader, model.head.evidence)
+            evidence, targets = zip(*batches, strict=True)
+            passes.append(torch.cat(evidence, 1))
+        return torch.stack(passes).mean(0), torch.cat(targets)
 
 
 @contextmanager
