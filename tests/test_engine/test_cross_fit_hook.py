@@ -1,10 +1,13 @@
 """Folds: what is left out stays left out, and the main run is as without them."""
 
 import copy
+import json
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import in_processes
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
@@ -130,6 +133,31 @@ def test_of_fewer_images_than_folds_each_is_a_fold(train, monkeypatch):
     assert len(folds) == 12
 
 
+def test_two_processes_fit_what_one_fits(tiny_clip, data_root, tmp_path):
+    arguments = tiny_clip, str(data_root), str(tmp_path)
+    (one,) = in_processes(1, __file__, *arguments)
+    for other in in_processes(2, __file__, *arguments):
+        torch.testing.assert_close(
+            torch.tensor(other), torch.tensor(one), rtol=1e-3, atol=1e-4
+        )
+
+
 def test_senseless_numbers_are_refused():
     with pytest.raises(ValueError, match="at least 2 folds"):
         CrossFitHook(folds=1)
+
+
+def main(tiny_clip, data_root, work_dir):
+    """Print the fusion's weights, of folds that train their prompts."""
+    torch.distributed.init_process_group("gloo")
+    config = run_config(tiny_clip, data_root, work_dir)
+    config["model"]["head"].update(prompt=dict(num_context=2), gcn=None)
+    config["optim_wrapper"] = dict(optimizer=dict(type="SGD", lr=1.0))
+    runner = Runner(**copy.deepcopy(config), cfg=copy.deepcopy(config))
+    CrossFitHook(folds=2, passes=1).before_train(runner)
+    print()
+    print(json.dumps(runner.model.head.fusion.weight.tolist()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -19,6 +19,7 @@ from torch.utils.data import RandomSampler
 
 from capnet_mm.datasets.wrappers import class_statistics
 from capnet_mm.evaluation.calibration import training_and_test
+from capnet_mm.models.towers.batching import alone
 
 from ..scoring import scored_batches
 from ..unwrap import unwrap_model
@@ -106,8 +107,8 @@ class CrossFitHook(Hook):
         results = []
         for fold, (others, left_out) in enumerate(splits):
             others, left_out = (np.sort(each).tolist() for each in (others, left_out))
-            # Every process trains all folds alike.
-            with _apart():
+            # Every process trains all folds alike, and shares nothing out.
+            with _apart(), alone():
                 model = self._train(runner, dataset.get_subset(others), fold)
                 results.append(self._score(runner, model, dataset.get_subset(left_out)))
         evidence, targets = zip(*results, strict=True)
