@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -89,9 +88,15 @@ _FORK = """
 import capnet_mm, os, runpy, signal, sys
 number, outputs, *sys.argv = sys.argv[1:]
 children = []
+def end(*_):
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    os._exit(1)
+signal.signal(signal.SIGTERM, end)
 for rank in range(int(number)):
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
         os.dup2(os.open(os.path.join(outputs, str(rank)), os.O_WRONLY | os.O_CREAT), 1)
         runpy.run_path(sys.argv[0], {}, "__main__")
@@ -101,9 +106,7 @@ for _ in range(len(children)):
     child, status = os.wait()
     children.remove(child)
     if status:  # the others would wait for it
-        for other in children:
-            os.kill(other, signal.SIGKILL)
-        sys.exit(1)
+        end()
 """
 
 
@@ -127,13 +130,11 @@ def in_processes(number: int, file: str, *args: str) -> list:
                 [sys.executable, "-c", _FORK, str(number), outputs, file, *args],
                 env=environment,
                 stderr=stderr,
-                start_new_session=True,
             )
             try:
                 code = parent.wait(timeout=900)
-            except subprocess.TimeoutExpired:
-                os.killpg(parent.pid, signal.SIGKILL)
-                raise
+            finally:
+                parent.terminate()  # and with it the processes
         assert code == 0, errors.read_text()
         texts = [Path(outputs, str(rank)).read_text() for rank in range(number)]
     return [json.loads(text.splitlines()[-1]) for text in texts]
