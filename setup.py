@@ -52,11 +52,25 @@ EXTRAS = {
         # What PyTorch's exporter translates with.
         "onnxscript>=0.5,<1",
     ],
+    "demo": [
+        # The page; 6.15.1 mends holes in its security.
+        "gradio>=6.15.1,<7",
+        # What it is served with, and the HTTP endpoint; all come with gradio.
+        "fastapi>=0.115,<1",
+        "pydantic>=2,<3",
+        "starlette>=0.40,<2",
+        "uvicorn>=0.30,<1",
+    ],
     "test": [
         # As in the extras above, which tests run.
+        "fastapi>=0.115,<1",
+        "gradio>=6.15.1,<7",
         "onnx>=1.18,<2",
         "onnxruntime>=1.20,<2",
         "onnxscript>=0.5,<1",
+        "pydantic>=2,<3",
+        "starlette>=0.40,<2",
+        "uvicorn>=0.30,<1",
         "pytest>=7",
         # Runs the tests in several processes.
         "pytest-xdist>=3.2",
@@ -68,6 +82,8 @@ EXTRAS = {
         "scipy>=1.10",
         # Reads the Markdown of tables as a reader's program does.
         "markdown-it-py>=3",
+        # Opens the page in a browser, where there is one.
+        "playwright>=1.48,<2",
         # Reads the declarations above, to compare them with the imports.
         "packaging>=22",
     ],
@@ -93,6 +109,7 @@ setup(
     # The mark of a package with type hints (PEP 561), and what reports are made from.
     package_data={
         "capnet_mm": ["py.typed"],
+        "capnet_mm.apis": ["*.jinja", "*.css"],
         "capnet_mm.visualization": ["*.jinja", "*.css"],
     },
     install_requires=REQUIREMENTS,

@@ -16,7 +16,12 @@ OWN = {"capnet_mm", "benchmarks", "conftest"}
 # Programs, and what PyTorch's exporter imports.
 NOT_IMPORTED = {"ruff", "pytest-xdist", "onnxscript"}
 # Files that are imported where an extra is installed, and the extra.
-WITH_EXTRA = {"onnx.py": "export", "onnx_example.py": "export"}
+WITH_EXTRA = {
+    "onnx.py": "export",
+    "onnx_example.py": "export",
+    "demo_page.py": "demo",
+    "http_endpoint.py": "demo",
+}
 # Brought by the CUDA builds of torch alone, which constraints.txt leaves open.
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
