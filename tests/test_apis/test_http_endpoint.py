@@ -1,0 +1,119 @@
+"""The HTTP endpoint, asked by real clients."""
+
+import base64
+import http.client
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from .exporting import CLASSES
+from .serving import make_shared, serving
+
+CLIENTS, REQUESTS = 8, 160
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def served(clips):
+    shared = make_shared(clips)
+    with serving(shared, max_megabytes=1, has_endpoint=True) as port:
+        yield shared, port
+
+
+def post(port, body, headers=JSON):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request("POST", "/api/predict", body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def encoded(path):
+    with open(path, "rb") as file:
+        return base64.b64encode(file.read()).decode()
+
+
+def test_no_request_of_many_clients_is_lost(served, pictures):
+    shared, port = served
+    images = [encoded(path) for path in pictures]
+    expected = [
+        {label.name: label.score for label in result["labels"]}
+        for result in shared.ask(pictures)
+    ]
+
+    def ask(number):
+        body = json.dumps(dict(image=images[number % len(images)]))
+        status, answer = post(port, body)
+        assert status == 200, answer
+        return answer["scores"]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(ask, range(REQUESTS)))
+    assert len(answers) == REQUESTS
+    for number, scores in enumerate(answers):
+        assert scores == pytest.approx(expected[number % len(expected)], abs=1e-6)
+
+
+def test_words_threshold_and_number_are_heeded(served, pictures):
+    _, port = served
+    body = dict(image=encoded(pictures[0]), words=["kite"], threshold=0, topk=2)
+    status, answer = post(port, json.dumps(body))
+    assert status == 200
+    assert set(answer["scores"]) == {*CLASSES, "kite"}
+    first, second = answer["labels"]
+    assert first["score"] >= second["score"] and first["threshold"] == 0
+    best = sorted(answer["scores"].values(), reverse=True)
+    assert [first["score"], second["score"]] == best[:2]
+    body.update(threshold=1, topk=None)
+    assert post(port, json.dumps(body))[1]["labels"] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (400, dict(image="no base64!"), JSON),
+        (400, dict(image=base64.b64encode(b"no picture").decode()), JSON),
+        (400, dict(image="", words=[]), JSON),
+        (413, dict(image=base64.b64encode(bytes(1_000_001)).decode()), JSON),
+        (413, dict(image="A" * 2_000_000), JSON),
+        (415, dict(image=""), {"Content-Type": "text/plain"}),
+        (422, dict(), JSON),
+        (422, dict(image="", threshold=2), JSON),
+        (422, dict(image="", topk=0), JSON),
+        (422, dict(image="", word="kite"), JSON),
+        (422, [1, 2], JSON),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(served, status, body, headers):
+    found, answer = post(served[1], json.dumps(body), headers)
+    assert found == status and answer["detail"]
+
+
+def test_what_is_no_json_is_a_bad_request(served):
+    assert post(served[1], b"{not json")[0] == 422
+
+
+def test_a_picture_that_ends_too_early_is_a_bad_request(served, pictures):
+    with open(pictures[1], "rb") as file:
+        cut = base64.b64encode(file.read()[:20_000]).decode()
+    status, answer = post(served[1], json.dumps(dict(image=cut)))
+    assert status == 400 and answer["detail"]
+
+
+def test_the_endpoint_is_documented_and_there_only_when_asked_for(served):
+    def openapi(port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("GET", "/openapi.json")
+        return json.loads(connection.getresponse().read())["paths"]
+
+    document = openapi(served[1])["/api/predict"]["post"]
+    body = document["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == {"image", "words", "threshold", "topk"}
+    with serving(served[0]) as port:
+        assert "/api/predict" not in openapi(port)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("POST", "/api/predict", "{}", JSON)
+        assert connection.getresponse().status in (404, 405)
