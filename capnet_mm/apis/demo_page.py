@@ -109,9 +109,11 @@ def _lay_out_one(shared: SharedInferencer) -> None:
     triggers.append(number.release)
     options = dict(api_visibility="private", show_progress="minimal")
     place = [picture, label, words]
-    gr.on(triggers, look, asked, [bars, label], **options).then(
-        show_where, place, [heat, beside], **options
+    # What is typed while an answer is under way is not passed over.
+    seen = gr.on(
+        triggers, look, asked, [bars, label], trigger_mode="always_last", **options
     )
+    seen.then(show_where, place, [heat, beside], **options)
     label.input(show_where, place, [heat, beside], **options)
 
 
@@ -129,8 +131,8 @@ def _bars_and_names(
     (result,) = _ask(shared, [file], typed, threshold)
     if "error" in result:
         return _render("errors", [(result["img_path"], result["error"])]), hidden
-    labels = result["labels"]
-    labels = [each for i, each in enumerate(labels) if i < shown or each.is_new]
+    own = [each for each in result["labels"] if not each.is_new][:shown]
+    labels = [each for each in result["labels"] if each.is_new or each in own]
     names = [each.name for each in labels]
     choices = gr.update(choices=names, value=names[0], visible=True)
     return _render("bars", labels, _COLORS), choices
@@ -153,10 +155,11 @@ def _lay_out_several(shared: SharedInferencer) -> None:
     files = gr.File(
         file_count="multiple", file_types=["image"], label="Pictures", height=160
     )
-    with gr.Row():
-        settings = _settings(shared)
+    settings = _settings(shared)
     button = gr.Button("Look at them", variant="primary")
-    gallery = gr.Gallery(label="Answers", columns=4, object_fit="contain", buttons=[])
+    gallery = gr.Gallery(
+        label="Answers", columns=4, height="auto", buttons=[], elem_classes="answers"
+    )
     failed = gr.HTML()
     with gr.Row():
         downloads = [

@@ -142,7 +142,13 @@ def test_a_telephone_shows_the_page_without_scrolling_sideways(visit, pictures):
     page = visit(viewport=dict(width=390, height=844))
     upload(page, pictures[1])
     bars(page)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+    width = "document.scrollingElement.scrollWidth"
+    assert page.evaluate(width) <= 390
+    page.get_by_role("tab", name="Several pictures").click()
+    page.locator("input[type=file][multiple]").first.set_input_files(pictures[:3])
+    page.get_by_role("button", name="Look at them").click()
+    page.locator(".thumbnail-item").nth(2).wait_for()
+    assert page.evaluate(width) <= 390
 
 
 @pytest.mark.parametrize(
