@@ -1,4 +1,4 @@
-"""What current PyTorch needs beside MMEngine and MMPretrain, in one place.
+"""What is changed in PyTorch, MMEngine and MMPretrain for all to fit, in one place.
 
 Each function says why it is there, does nothing where it isn't needed, and may be
 called any number of times. None of them ever turns ``weights_only`` off.
@@ -30,6 +30,7 @@ def prepare() -> None:
     allow_mmengine_checkpoints()
     refuse_code_in_checkpoints()
     checkpoint_activations_without_reentry()
+    name_the_inferencer_for_several_labels()
 
 
 def ignore_missing_mmcv_operator() -> None:
@@ -166,3 +167,33 @@ def _checkpoint_forward(forward: Callable) -> Callable:
         return checkpoint(partial(forward, **kwargs), *args, use_reentrant=False)
 
     return checkpointed
+
+
+def name_the_inferencer_for_several_labels() -> None:
+    """Have MMPretrain's inferencer say that it names one class alone.
+
+    ``ImageClassificationInferencer`` gives the argmax of any model, a multi-label one
+    included, and so drops predicted labels without a word.
+    """
+    from mmpretrain.apis import ImageClassificationInferencer
+
+    init = ImageClassificationInferencer.__init__
+    if not hasattr(init, "__wrapped__"):
+        ImageClassificationInferencer.__init__ = _tell_of_several_labels(init)
+
+
+def _tell_of_several_labels(init: Callable) -> Callable:
+    from mmpretrain.models.heads import MultiLabelClsHead
+
+    @wraps(init)
+    def telling(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        if isinstance(getattr(self.model, "head", None), MultiLabelClsHead):
+            warnings.warn(
+                f"{type(self).__name__} names the single best class of a picture: "
+                "for all labels over their thresholds use "
+                "capnet_mm.apis.MultiLabelInferencer, with the same arguments.",
+                stacklevel=2,
+            )
+
+    return telling

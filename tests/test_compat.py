@@ -1,18 +1,21 @@
 import io
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import run_python
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import Runner, turn_on_activation_checkpointing
 from mmengine.runner.checkpoint import _load_checkpoint
+from mmpretrain.apis import ImageClassificationInferencer
 
 from capnet_mm import compat
 
@@ -337,3 +340,24 @@ def test_a_checkpointed_part_takes_keyword_arguments_and_predicts_the_same():
     torch.testing.assert_close(model.layer(x, scale=2.0, debug=True), expected)
     with torch.no_grad():
         assert torch.equal(model.layer(x, scale=2.0, debug=True), expected)
+
+
+@pytest.mark.parametrize(
+    ("head", "count"), [("MultiLabelLinearClsHead", 1), ("LinearClsHead", 0)]
+)
+def test_the_inferencer_of_one_label_names_that_of_several_once(head, count):
+    compat.name_the_inferencer_for_several_labels()  # a second time
+    model = dict(
+        type="ImageClassifier",
+        backbone=dict(type="LeNet5"),
+        head=dict(type=head, in_channels=84, num_classes=3),
+    )
+    dataset = dict(type="CustomDataset", pipeline=[dict(type="PackInputs")])
+    test = dict(dataset=dataset)
+    cfg = Config(dict(model=model, test_dataloader=test))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ImageClassificationInferencer(cfg, pretrained=False, device="cpu")
+    said = [each for each in told if "MultiLabelInferencer" in str(each.message)]
+    assert len(said) == count
+    assert all(each.filename == __file__ for each in said)

@@ -15,7 +15,6 @@ from open_clip.utils import to_2tuple
 from ..checkpoint import read_checkpoint
 from ..models import TemplatePrompt
 from ..models.heads.class_names import resolve_class_names
-from ..models.label_graph import IdentityGraph
 from ..models.towers.loading import clip_name
 from .stored_config import check_imports, check_types, parse_config
 
@@ -225,21 +224,6 @@ def zero_shot_model(clip: dict | None, classes: Sequence[str] | None) -> BaseMod
     built._config.merge_from_dict(zero_shot_pipelines(size))
     built._is_zero_shot = True
     return built
-
-
-def set_zero_shot_classes(model: BaseModel, classes: Sequence[str]) -> None:
-    """Have a CLIP without training be asked for other classes.
-
-    Args:
-        model (BaseModel): Of :func:`build`, ``_is_zero_shot``; changed in place.
-        classes (Sequence[str]): Names.
-    """
-    head = model.head
-    head.classes, words = resolve_class_names(classes)
-    template = model._config.model.head.get("template", "a photo of a {}.")
-    prompt = TemplatePrompt(words, head.text_encoder, template)
-    head.prompt = prompt.to(head.logit_scale.device)
-    head.graph = IdentityGraph(prompt.features)
 
 
 def zero_shot_pipelines(size: int) -> dict:

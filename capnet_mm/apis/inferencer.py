@@ -1,5 +1,6 @@
 """What is in pictures: names and scores from a model that was trained."""
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import signature
@@ -24,10 +25,11 @@ from rich.progress import (
     Progress,
     TimeRemainingColumn,
 )
+from torch import nn
 
 from ..datasets.transforms import LoadImage
 from ..evaluation import group_of
-from .building import build, pipeline_of, set_zero_shot_classes
+from .building import build, pipeline_of
 from .labels import calibration_of, choose_labels, choose_thresholds
 from .pictures import Batch, Picture, as_bgr, list_pictures, load_batches
 
@@ -119,6 +121,11 @@ class MultiLabelInferencer(BaseInferencer):
         """Whether the scores are those of a CLIP without training."""
         return getattr(self.model, "_is_zero_shot", False)
 
+    @property
+    def takes_classes(self) -> bool:
+        """Whether the model can be asked for classes of one's choosing."""
+        return hasattr(self.model.head, "set_classes")
+
     def set_classes(self, classes: Sequence[str]) -> None:
         """Ask for other classes from now on.
 
@@ -129,16 +136,35 @@ class MultiLabelInferencer(BaseInferencer):
             ValueError: The model cannot be asked for classes of one's choosing.
         """
         head = self.model.head
-        if hasattr(head, "set_classes"):
-            head.set_classes(classes)
-        elif self.is_zero_shot:
-            set_zero_shot_classes(self.model, classes)
-        else:
+        if not self.takes_classes:
             raise ValueError(
                 f"{type(head).__name__} was trained for its {len(self.classes)} "
                 "classes and cannot be asked for others."
             )
+        head.set_classes(classes)
         self._take_names(head.classes)
+
+    def for_classes(self, classes: Sequence[str]) -> "MultiLabelInferencer":
+        """Make an inferencer of the same weights that asks for other classes.
+
+        What ``candidate_labels`` of a call does for this call alone; the names are
+        embedded once. This inferencer goes on asking for its own classes.
+
+        Args:
+            classes (Sequence[str]): See :meth:`set_classes`.
+
+        Returns:
+            MultiLabelInferencer: With names of its own.
+
+        Raises:
+            ValueError: The model cannot be asked for classes of one's choosing.
+        """
+        other = copy.copy(self)
+        other._ensemble = None  # is of this inferencer's model
+        other.model = _with_own_state(self.model)
+        other.model.head = _with_own_state(self.model.head)
+        other.set_classes(classes)
+        return other
 
     def _take_names(self, names: Sequence[str]) -> None:
         self.classes = tuple(names)
@@ -179,6 +205,7 @@ class MultiLabelInferencer(BaseInferencer):
         return_datasamples: bool = False,
         batch_size: int = 1,
         progress: bool = True,
+        candidate_labels: Sequence[str] | None = None,
         **kwargs,
     ) -> Iterator[dict] | Iterator[DataSample]:
         """Look at pictures one batch after the other, in constant memory.
@@ -190,6 +217,8 @@ class MultiLabelInferencer(BaseInferencer):
             batch_size (int): See :meth:`__call__`.
             progress (bool): Show a bar, where the error output is a terminal and there
                 are several batches. Defaults to True.
+            candidate_labels (Sequence[str], optional): Names to ask for in this call,
+                in place of ``classes``; see :meth:`set_classes`. Defaults to None.
             **kwargs: Any of
 
                 - ``thr``: from which probability a class is predicted: a number;
@@ -214,6 +243,11 @@ class MultiLabelInferencer(BaseInferencer):
         Raises:
             ValueError: An argument is unknown or cannot be; a folder has no picture.
         """
+        if candidate_labels is not None:
+            other = self.for_classes(candidate_labels)
+            return other.stream(
+                inputs, return_datasamples, batch_size, progress, **kwargs
+            )
         groups = self._dispatch_kwargs(**kwargs)
         pictures = list_pictures(inputs)
         self._thresholds(**groups[1])  # complains before anything is read
@@ -435,6 +469,13 @@ def inference_model(model, *args, **kwargs) -> dict:
     known = signature(MultiLabelInferencer).parameters
     init = {name: kwargs.pop(name) for name in list(kwargs) if name in known}
     return MultiLabelInferencer(model, **init)(*args, **kwargs)[0]
+
+
+def _with_own_state(module: nn.Module) -> nn.Module:
+    """A copy with the same weights, whose parts and buffers can be exchanged."""
+    other = copy.copy(module)
+    other._modules, other._buffers = dict(module._modules), dict(module._buffers)
+    return other
 
 
 def _compose(steps: list[dict]) -> Compose:

@@ -211,6 +211,76 @@ def test_zero_shot_scores_are_clips_own(clips, pictures):
         assert result["thresholds"].tolist() == [1 / len(names)] * len(names)
 
 
+WORDS = ("kite", "cat", "red umbrella")
+
+
+def same(result, expected):
+    assert result.keys() == expected.keys()
+    np.testing.assert_array_equal(result["pred_scores"], expected["pred_scores"])
+    np.testing.assert_array_equal(result["thresholds"], expected["thresholds"])
+    for key in ("pred_class", "pred_group", "pred_score"):
+        assert result[key] == expected[key], key
+    return True
+
+
+@pytest.mark.parametrize("options", [dict(), dict(tta=True, thr=0.1), dict(topk=2)])
+def test_labels_of_one_call_are_those_of_set_classes_and_change_nothing(
+    checkpoint, inferencer, pictures, options
+):
+    fresh = MultiLabelInferencer(checkpoint, device="cpu")
+    before = fresh(pictures, **options)
+    asked = fresh(pictures, candidate_labels=WORDS, **options)
+    assert fresh.classes == CLASSES == fresh.model.head.classes
+    assert all(map(same, fresh(pictures, **options), before))
+    fresh.set_classes(WORDS)
+    assert all(map(same, asked, fresh(pictures, **options)))
+    # The other way about, from an inferencer that has been told other classes.
+    again = fresh(pictures, candidate_labels=list(CLASSES), **options)
+    assert all(map(same, again, before)) and fresh.classes == WORDS
+
+
+def test_streams_for_different_labels_run_beside_each_other(inferencer, pictures):
+    lists = [WORDS, ("lamp",), None]
+    alone = [inferencer(pictures, candidate_labels=names) for names in lists]
+    streams = [inferencer.stream(pictures, candidate_labels=names) for names in lists]
+    for number, together in enumerate(zip(*streams, strict=True)):
+        expected = [results[number] for results in alone]
+        assert all(map(same, together, expected))
+
+
+def test_labels_of_one_call_are_zero_shots_too(clips, pictures):
+    clip = dict(clip=clips["vit_224"], device="cpu")
+    inferencer = MultiLabelInferencer(classes=["dog", "cat"], **clip)
+    asked = inferencer(pictures, candidate_labels=WORDS)
+    fresh = MultiLabelInferencer(classes=WORDS, **clip)(pictures)
+    for result, expected in zip(asked, fresh, strict=True):
+        np.testing.assert_allclose(
+            result["pred_scores"], expected["pred_scores"], rtol=1e-5
+        )
+        assert result["pred_class"] == expected["pred_class"]
+        assert result["thresholds"].tolist() == [1 / 3] * 3
+    assert inferencer.classes == ("dog", "cat")
+
+
+def test_another_inferencer_for_other_classes_has_the_same_weights(inferencer):
+    other = inferencer.for_classes(WORDS)
+    assert other.classes == WORDS and inferencer.classes == CLASSES
+    pairs = zip(inferencer.model.parameters(), other.model.parameters(), strict=True)
+    assert all(own is its for own, its in pairs)
+
+
+def test_labels_that_cannot_be_asked_for_are_refused_at_the_call(
+    inferencer, pictures, monkeypatch
+):
+    wrong = [("kite", "list of names"), (["a", "a"], "repeated"), ([], "no class")]
+    for labels, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            inferencer.stream(pictures, candidate_labels=labels)
+    monkeypatch.setattr(MultiLabelInferencer, "takes_classes", False)
+    with pytest.raises(ValueError, match="cannot be asked for others"):
+        inferencer.stream(pictures, candidate_labels=WORDS)
+
+
 def test_inference_model_takes_arguments_of_both(checkpoint, inferencer, pictures):
     result = inference_model(checkpoint, pictures[0], device="cpu", topk=2)
     expected = inferencer(pictures[0], topk=2)[0]

@@ -78,7 +78,10 @@ def by_hand(trained):
 
 
 def test_image_classification_inferencer(trained, by_hand):
-    inferencer = ImageClassificationInferencer(trained.config, trained.checkpoint)
+    with pytest.warns(UserWarning) as told:
+        inferencer = ImageClassificationInferencer(trained.config, trained.checkpoint)
+    said = [str(each.message) for each in told if "single best" in str(each.message)]
+    assert len(said) == 1 and "capnet_mm.apis.MultiLabelInferencer" in said[0]
     expected = by_hand[1].sigmoid().numpy()
     for batch_size in (1, 3):
         results = inferencer(trained.images, batch_size=batch_size)

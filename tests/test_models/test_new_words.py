@@ -174,6 +174,16 @@ def test_training_and_loading_end_new_words_and_say_so(make_head, feats, caplog,
     assert "its 4 classes of training again, not the 2 of set_classes" in messages[0]
 
 
+def test_other_words_in_place_of_new_ones_are_not_told_as_their_end(make_head, caplog):
+    head = make_head()
+    head.set_classes(NEW)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    head.set_classes(["cup"])
+    logger.removeHandler(caplog.handler)
+    assert head.classes == ("cup",) and not caplog.records
+
+
 def test_evaluation_mode_keeps_new_words(make_head):
     head = make_head()
     head.set_classes(NEW)

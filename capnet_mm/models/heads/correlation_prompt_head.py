@@ -460,7 +460,7 @@ class CorrelationPromptHead(PartialLabelMixin, StatesIdentity, MultiLabelClsHead
         """
         names, prompt_names = resolve_class_names(classes)
         self.eval()
-        self._end_words()
+        self._words = self.frozen_class_embeddings = None
         if names != self.trained_classes:
             words = embed_words(self, names, prompt_names, context, graph)
             self._words, self.frozen_class_embeddings = words, words.embeddings
