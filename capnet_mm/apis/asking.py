@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from .inferencer import MultiLabelInferencer
 MAX_PIXELS = 50_000_000
 MAX_WORDS = 100
 _MAX_LETTERS = 100  # of a word; CLIP reads 75 tokens
+# So many people's words stay embedded, which takes longer than to look at a picture.
+_KEPT_WORDS = 32
 _NO_PICTURE = (
     "This file is no picture that can be read: send JPEG, PNG, WebP or the like."
 )
@@ -52,24 +55,22 @@ class SharedInferencer:
     """Asks an inferencer for one person after the other.
 
     Args:
-        inferencer (MultiLabelInferencer): Not to be used otherwise from then on.
+        inferencer (MultiLabelInferencer): Not to be told other classes from then on.
     """
 
     def __init__(self, inferencer: MultiLabelInferencer) -> None:
-        self._inferencer = inferencer
-        self._lock = threading.Lock()
         self.classes = inferencer.classes
-
-    @property
-    def takes_words(self) -> bool:
-        """Whether the model can be asked for new words."""
-        head = self._inferencer.model.head
-        return self._inferencer.is_zero_shot or hasattr(head, "set_classes")
+        self.takes_words = inferencer.takes_classes
+        self._head = inferencer.model.head
+        self._own = inferencer
+        self._for_classes = lru_cache(_KEPT_WORDS)(inferencer.for_classes)
+        self._lock = threading.Lock()  # who computes at once computes slower
 
     @property
     def has_maps(self) -> bool:
         """Whether the model knows where in a picture it sees a class."""
-        return getattr(self._inferencer.model.head, "needs_features", False)
+        pooling = getattr(self._head, "pooling", None)
+        return getattr(pooling, "needs_map", False)
 
     def ask(
         self,
@@ -92,10 +93,9 @@ class SharedInferencer:
         Raises:
             ValueError: There are too many words, or the model takes none.
         """
-        names = self._names(words)
         with self._lock:
-            self._take(names)
-            return [self._look(picture, threshold) for picture in pictures]
+            inferencer = self._inferencer(words)
+        return [self._look(inferencer, each, threshold) for each in pictures]
 
     def where(
         self, picture: str, name: str, words: Sequence[str] = ()
@@ -114,16 +114,15 @@ class SharedInferencer:
         Raises:
             ValueError: The picture cannot be read, or there is no such class.
         """
-        names = self._names(words)
-        if name not in names:
-            raise ValueError(f"There is no class {name!r} among those asked for.")
         if not self.has_maps:
             return None
         check_picture(picture)
         with self._lock, torch.no_grad():
-            self._take(names)
-            model = self._inferencer.model
-            (batch,) = self._inferencer.preprocess([picture], num_workers=0)
+            inferencer = self._inferencer(words)
+            names, model = inferencer.classes, inferencer.model
+            if name not in names:
+                raise ValueError(f"There is no class {name!r} among those asked for.")
+            (batch,) = inferencer.preprocess([picture], num_workers=0)
             if batch.errors:
                 raise ValueError(_without_folder(batch.errors[0], picture))
             ((_, data),) = batch.groups
@@ -144,9 +143,8 @@ class SharedInferencer:
             Names and weights, the largest first; nothing for a new word, or of a model
             without label graph.
         """
-        head = self._inferencer.model.head
-        names = getattr(head, "trained_classes", ())
-        graph = getattr(head, "graph", None)
+        names = getattr(self._head, "trained_classes", ())
+        graph = getattr(self._head, "graph", None)
         if name not in names or not hasattr(graph, "indices"):
             return []
         index = names.index(name)
@@ -156,37 +154,35 @@ class SharedInferencer:
         others = [(names[i], weight) for i, weight in row if i != index and weight > 0]
         return sorted(others, key=lambda other: -other[1])[:number]
 
-    def _names(self, words: Sequence[str]) -> list[str]:
+    def _inferencer(self, words: Sequence[str]) -> MultiLabelInferencer:
+        """What asks for the model's own classes and some words."""
         new = [word for word in dict.fromkeys(words) if word not in self.classes]
-        if new and not self.takes_words:
-            raise ValueError("This model can only be asked for its own classes.")
         if len(new) > MAX_WORDS or any(len(word) > _MAX_LETTERS for word in new):
             raise ValueError(
                 f"Too many words: at most {MAX_WORDS} new ones of {_MAX_LETTERS} "
                 "letters each."
             )
-        return [*self.classes, *new]
+        return self._for_classes((*self.classes, *new)) if new else self._own
 
-    def _take(self, names: list[str]) -> None:
-        if tuple(names) != self._inferencer.classes:
-            self._inferencer.set_classes(names)
-
-    def _look(self, picture: str, threshold: float | None) -> dict:
+    def _look(
+        self, inferencer: MultiLabelInferencer, picture: str, threshold: float | None
+    ) -> dict:
         name = os.path.basename(picture)
         try:
             check_picture(picture)
         except ValueError as error:
             return dict(img_path=name, error=str(error), labels=[], **_NOTHING)
-        (result,) = self._inferencer([picture], thr=threshold, num_workers=0)
+        with self._lock:  # for one picture, so that nobody waits for a hundred
+            (result,) = inferencer([picture], thr=threshold, num_workers=0)
         result["img_path"] = name
         if "error" in result:
             result["error"] = _without_folder(result["error"], picture)
             return dict(result, labels=[])
         columns = (
-            self._inferencer.classes,
+            inferencer.classes,
             result["pred_scores"].tolist(),
             result["thresholds"].tolist(),
-            self._inferencer.groups,
+            inferencer.groups,
         )
         labels = [
             Label(*cells, is_new=cells[0] not in self.classes)

@@ -10,6 +10,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
 
 import gradio as gr  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
+from gradio.utils import get_upload_folder  # noqa: E402
+from gradio_client.utils import is_file_obj, traverse  # noqa: E402
 from jinja2 import (  # noqa: E402
     Environment,
     FileSystemLoader,
@@ -18,7 +20,7 @@ from jinja2 import (  # noqa: E402
 )
 
 from ..visualization.theme import GROUP_COLORS  # noqa: E402
-from .asking import SharedInferencer, check_picture, split_words  # noqa: E402
+from .asking import Label, SharedInferencer, check_picture, split_words  # noqa: E402
 from .http_endpoint import add_endpoint  # noqa: E402
 from .writers import open_writer  # noqa: E402
 
@@ -27,6 +29,25 @@ _COLORS = {**GROUP_COLORS, "new word": "#009e73", None: "#6b7280"}
 _MAX_PICTURES = 100
 # Seconds: how often Gradio looks for uploads and downloads to delete, and their age.
 _KEPT = (600, 3600)
+
+
+class _Told(gr.Error):
+    """What somebody did wrong: a message on the page, nothing in the server's log."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, print_exception=False)
+
+
+class _Page(gr.Blocks):
+    """Takes no files but those that were uploaded.
+
+    Gradio makes sure of that only of pages that it serves itself. On one that is
+    mounted, whoever names a path of the server, or a web address, gets the file.
+    """
+
+    async def preprocess_data(self, block_fn, inputs: list, *args, **kwargs) -> list:
+        traverse(inputs, _refuse_what_was_not_uploaded, is_file_obj)
+        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
 
 
 def build_app(
@@ -73,7 +94,7 @@ def build_page(shared: SharedInferencer) -> gr.Blocks:
     Returns:
         The page.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_KEPT) as page:
+    with _Page(title=TITLE, analytics_enabled=False, delete_cache=_KEPT) as page:
         gr.Markdown(f"# {TITLE}")
         with gr.Tab("One picture"):
             _lay_out_one(shared)
@@ -91,19 +112,25 @@ def _lay_out_one(shared: SharedInferencer) -> None:
             number = gr.Slider(1, most, min(8, most), step=1, label="Bars shown")
         with gr.Column():
             bars = gr.HTML(_render("note", "The answer appears here."))
-            label = gr.Dropdown(label="Where, and beside what?", visible=False)
+            label = gr.Dropdown(label="A class in detail", visible=False)
             heat = gr.Image(
                 label="Where", buttons=[], interactive=False, height=280, visible=False
             )
             beside = gr.HTML()
 
-    def look(file: str | None, typed: str, own: bool, limit: float, shown: float):
-        return _bars_and_names(shared, file, typed, None if own else limit, int(shown))
+    def look(
+        file: str | None, typed: str, own: bool, limit: float, shown: float, chosen: str
+    ):
+        labels, html = _bars(shared, file, typed, None if own else limit, int(shown))
+        names = [each.name for each in labels]
+        if chosen not in names:
+            chosen = names[0] if names else None
+        return html, gr.update(choices=names, value=chosen, visible=bool(names))
 
     def show_where(file: str | None, name: str | None, typed: str):
         return _map_and_neighbors(shared, file, name, typed)
 
-    asked = [picture, *settings, number]
+    asked = [picture, *settings, number, label]
     words, own, limit = settings
     triggers = [picture.change, words.submit, words.blur, own.change, limit.release]
     triggers.append(number.release)
@@ -117,25 +144,22 @@ def _lay_out_one(shared: SharedInferencer) -> None:
     label.input(show_where, place, [heat, beside], **options)
 
 
-def _bars_and_names(
+def _bars(
     shared: SharedInferencer,
     file: str | None,
     typed: str,
     threshold: float | None,
     shown: int,
-) -> tuple:
-    """Bars of the best classes and new words, and names to choose from."""
-    hidden = gr.update(choices=[], value=None, visible=False)
+) -> tuple[list[Label], str]:
+    """The best classes and the new words, and their bars."""
     if file is None:
-        return _render("note", "The answer appears here."), hidden
+        return [], _render("note", "The answer appears here.")
     (result,) = _ask(shared, [file], typed, threshold)
     if "error" in result:
-        return _render("errors", [(result["img_path"], result["error"])]), hidden
+        return [], _render("errors", [(result["img_path"], result["error"])])
     own = [each for each in result["labels"] if not each.is_new][:shown]
     labels = [each for each in result["labels"] if each.is_new or each in own]
-    names = [each.name for each in labels]
-    choices = gr.update(choices=names, value=names[0], visible=True)
-    return _render("bars", labels, _COLORS), choices
+    return labels, _render("bars", labels, _COLORS)
 
 
 def _map_and_neighbors(
@@ -170,12 +194,13 @@ def _lay_out_several(shared: SharedInferencer) -> None:
     def look_at_all(paths: list[str] | None, typed: str, own: bool, limit: float):
         paths = paths or []
         if len(paths) > _MAX_PICTURES:
-            raise gr.Error(f"At most {_MAX_PICTURES} pictures at once.")
+            raise _Told(f"At most {_MAX_PICTURES} pictures at once.")
         results = _ask(shared, paths, typed, None if own else limit)
         pairs = list(zip(paths, results, strict=True))
         shown = [(path, _caption(each)) for path, each in pairs if "error" not in each]
         errors = [(e["img_path"], e["error"]) for e in results if "error" in e]
-        written = [gr.update(value=file, interactive=True) for file in _write(results)]
+        files = _write(results, gallery.GRADIO_CACHE)
+        written = [gr.update(value=file, interactive=True) for file in files]
         return shown, _render("errors", errors), *written
 
     button.click(
@@ -184,6 +209,12 @@ def _lay_out_several(shared: SharedInferencer) -> None:
         [gallery, failed, *downloads],
         api_visibility="private",
     )
+
+
+def _refuse_what_was_not_uploaded(file: dict) -> None:
+    uploads = Path(get_upload_folder()).resolve()
+    if not Path(file["path"]).resolve().is_relative_to(uploads):
+        raise _Told("This picture was not uploaded.")
 
 
 def _upload() -> gr.Image:
@@ -195,19 +226,19 @@ def _upload() -> gr.Image:
         height=320,
         label="Picture",
     )
-    read = picture.preprocess
 
-    def read_or_say_why(payload) -> str | None:
+    def path_or_why_not(payload: gr.components.image.ImageData | None) -> str | None:
         """Gradio's own message names the place on the server, or nothing at all."""
-        if payload is not None and payload.path is not None:
-            try:
-                check_picture(str(payload.path))
-            except ValueError as error:
-                raise gr.Error(str(error)) from None
-        return read(payload)
+        if payload is None:
+            return None
+        try:
+            check_picture(str(payload.path))
+        except ValueError as error:
+            raise _Told(str(error)) from None
+        return payload.path
 
     # Of this one object: for a subclass Gradio would write a file beside this module.
-    picture.preprocess = read_or_say_why
+    picture.preprocess = path_or_why_not
     return picture
 
 
@@ -239,7 +270,7 @@ def _ask(
     try:
         return shared.ask(paths, split_words(typed), threshold)
     except ValueError as error:
-        raise gr.Error(str(error)) from None
+        raise _Told(str(error)) from None
 
 
 def _caption(result: dict) -> str:
@@ -247,9 +278,10 @@ def _caption(result: dict) -> str:
     return ", ".join(f"{name} {score:.2f}" for name, score in scored) or "nothing"
 
 
-def _write(results: Iterable[dict]) -> list[str]:
-    """Write files to download, which Gradio copies to where it deletes them."""
-    folder = tempfile.mkdtemp()
+def _write(results: Iterable[dict], cache: str) -> list[str]:
+    """Write files to download to where Gradio deletes them later."""
+    os.makedirs(cache, exist_ok=True)
+    folder = tempfile.mkdtemp(dir=cache)
     paths = [os.path.join(folder, name) for name in ("answers.jsonl", "answers.csv")]
     plain = [
         {key: value for key, value in result.items() if key != "labels"}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from capnet_mm.apis.asking import SharedInferencer, check_picture, split_words
+from capnet_mm.apis import MultiLabelInferencer
+from capnet_mm.apis.asking import check_picture, split_words
 from capnet_mm.visualization.class_map_figure import with_heat
 
 from .exporting import CLASSES, make_inferencer
@@ -75,7 +76,7 @@ def test_a_model_without_local_pooling_says_not_where(clips, pictures):
 
 
 def test_neighbors_are_the_rows_of_the_label_graph(shared):
-    adjacency = shared._inferencer.model.head.graph.adjacency
+    adjacency = shared._head.graph.adjacency
     found = shared.neighbors("dining table")
     assert dict(found) == pytest.approx(
         {CLASSES[i]: float(adjacency[2, i]) for i in (0, 1)}
@@ -118,6 +119,6 @@ def test_too_many_words_are_refused(shared, pictures, words):
 
 def test_a_head_that_takes_no_words_says_so(clips, pictures, monkeypatch):
     shared = make_shared(clips)
-    monkeypatch.setattr(SharedInferencer, "takes_words", False)
-    with pytest.raises(ValueError, match="only be asked for its own classes"):
+    monkeypatch.setattr(MultiLabelInferencer, "takes_classes", False)
+    with pytest.raises(ValueError, match="cannot be asked for others"):
         shared.ask(pictures[:1], ["kite"])

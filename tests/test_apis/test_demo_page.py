@@ -2,11 +2,15 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from gradio.utils import get_upload_folder
 
 from capnet_mm.apis import demo_page
 
@@ -59,6 +63,17 @@ def visit(browser, served):
     assert [url for url in asked if not own.match(url)] == []
 
 
+def read(port, method, path, content=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = None if content is None else json.dumps(content)
+    connection.request(method, path, body, {"Content-Type": "application/json"})
+    return connection.getresponse().read()
+
+
+def fetch(*request):
+    return json.loads(read(*request))
+
+
 def upload(page, path):
     page.locator("input[type=file]").first.set_input_files(path)
 
@@ -107,6 +122,19 @@ def test_what_is_no_picture_is_said_without_a_path(visit, tmp_path):
     assert "/tmp/" not in page.locator("body").inner_text()
 
 
+def test_the_class_in_detail_stays_while_it_is_shown(visit, served, pictures):
+    page = visit()
+    upload(page, pictures[1])
+    *_, last = bars(page)
+    detail = page.get_by_label("A class in detail")
+    detail.click()
+    page.get_by_role("option", name=last).click()
+    type_words(page, "kite")
+    page.locator("ol.bars li").nth(3).wait_for()
+    assert detail.input_value() == last
+    page.get_by_text(f"In the label graph {last} takes from").wait_for()
+
+
 def test_two_people_see_their_own_words(visit, pictures):
     pages, words = [visit(), visit()], ["kite", "lamp"]
     for page in pages:
@@ -120,6 +148,7 @@ def test_two_people_see_their_own_words(visit, pictures):
 
 def test_several_pictures_make_a_gallery_and_files(visit, pictures, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
+    before = set(Path(tempfile.gettempdir()).glob("*/answers.*"))
     page = visit()
     page.get_by_role("tab", name="Several pictures").click()
     files = page.locator("input[type=file][multiple]").first
@@ -136,6 +165,8 @@ def test_several_pictures_make_a_gallery_and_files(visit, pictures, tmp_path):
     with page.expect_download() as started:
         page.get_by_text("Download CSV").click()
     assert started.value.path().read_text().startswith("image_path,label,score")
+    # None but Gradio's copies, which it deletes.
+    assert set(Path(tempfile.gettempdir()).glob("*/answers.*")) == before
 
 
 def test_a_telephone_shows_the_page_without_scrolling_sideways(visit, pictures):
@@ -162,6 +193,28 @@ def test_files_of_the_server_cannot_be_read(served, route, path):
     content = response.read().decode()
     assert response.status >= 400
     assert "root:" not in content and "setuptools" not in content
+
+
+@pytest.mark.parametrize("name", ["look", "show_where", "look_at_all"])
+@pytest.mark.parametrize("path", ["picture", "../picture", "http://127.0.0.1:9/a.png"])
+def test_what_was_not_uploaded_is_not_looked_at(served, pictures, name, path):
+    """A request of one's own making names a picture that lies on the server."""
+    uploads = get_upload_folder()
+    replaced = dict(picture=pictures[1])
+    replaced["../picture"] = f"{uploads}/{os.path.relpath(pictures[1], uploads)}"
+    path = replaced.get(path, path)
+    before = set(Path(uploads).rglob("*"))
+
+    functions = fetch(served[1], "GET", "/config")["dependencies"]
+    (function,) = [each for each in functions if each["api_name"] == name]
+    file = dict(path=path, meta=dict(_type="gradio.FileData"))
+    rest = dict(look=["", True, 0.5, 3, None], show_where=[None, ""])
+    values = [file, *rest[name]] if name in rest else [[file], "", True, 0.5]
+    asked = dict(data=values, fn_index=function["id"], session_hash=name)
+    fetch(served[1], "POST", "/gradio_api/queue/join", asked)
+    answer = read(served[1], "GET", f"/gradio_api/queue/data?session_hash={name}")
+    assert b"was not uploaded" in answer and b'"success":true' not in answer
+    assert set(Path(uploads).rglob("*")) == before
 
 
 def test_a_file_that_is_too_large_is_not_taken(served):
