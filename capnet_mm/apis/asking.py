@@ -16,8 +16,10 @@ from .inferencer import MultiLabelInferencer
 
 # Decoding more would take gigabytes: a small file can hold a huge picture.
 MAX_PIXELS = 50_000_000
+# Resized to the tower's edge, a strip of one pixel's height would be millions wide.
+MAX_RATIO = 50
 MAX_WORDS = 100
-_MAX_LETTERS = 100  # of a word; CLIP reads 75 tokens
+MAX_LETTERS = 100  # of a word; CLIP reads 75 tokens
 # So many people's words stay embedded, which takes longer than to look at a picture.
 _KEPT_WORDS = 32
 _NO_PICTURE = (
@@ -157,9 +159,9 @@ class SharedInferencer:
     def _inferencer(self, words: Sequence[str]) -> MultiLabelInferencer:
         """What asks for the model's own classes and some words."""
         new = [word for word in dict.fromkeys(words) if word not in self.classes]
-        if len(new) > MAX_WORDS or any(len(word) > _MAX_LETTERS for word in new):
+        if len(new) > MAX_WORDS or any(len(word) > MAX_LETTERS for word in new):
             raise ValueError(
-                f"Too many words: at most {MAX_WORDS} new ones of {_MAX_LETTERS} "
+                f"Too many words: at most {MAX_WORDS} new ones of {MAX_LETTERS} "
                 "letters each."
             )
         return self._for_classes((*self.classes, *new)) if new else self._own
@@ -211,7 +213,8 @@ def check_picture(picture: str) -> None:
         picture: A file.
 
     Raises:
-        ValueError: It is no picture, or has more than :data:`MAX_PIXELS` pixels.
+        ValueError: It is no picture, has more than :data:`MAX_PIXELS` pixels, or is
+            more than :data:`MAX_RATIO` times as long as wide.
     """
     try:
         with Image.open(picture) as opened:
@@ -222,6 +225,11 @@ def check_picture(picture: str) -> None:
         raise ValueError(
             f"The picture has {width} x {height} pixels, more than "
             f"{MAX_PIXELS // 1_000_000} million: send a smaller one."
+        )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ValueError(
+            f"The picture has {width} x {height} pixels, one edge more than "
+            f"{MAX_RATIO} times the other: send a part of it."
         )
 
 

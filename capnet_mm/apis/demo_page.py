@@ -170,7 +170,7 @@ def _map_and_neighbors(
     drawn = shared.where(file, name, split_words(typed))
     around = _render("neighbors", name, shared.neighbors(name))
     if drawn is None:
-        missing = "This model says not where: it was trained without local pooling."
+        missing = "This model cannot say where: it was trained without local pooling."
         return gr.update(visible=False), _render("note", missing) + around
     return gr.update(value=drawn, visible=True), around
 

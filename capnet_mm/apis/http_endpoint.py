@@ -4,14 +4,24 @@ import base64
 import binascii
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from starlette.concurrency import run_in_threadpool
 
-from .asking import Label, SharedInferencer
+from .asking import MAX_LETTERS, MAX_WORDS, Label, SharedInferencer
 
 PATH = "/api/predict"
+_Word = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_LETTERS)
+]
 
 
 class PredictRequest(BaseModel):
@@ -27,7 +37,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     image: str
-    words: list[str] = []
+    words: list[_Word] = Field([], max_length=MAX_WORDS)
     threshold: float | None = Field(None, ge=0, le=1)
     topk: int | None = Field(None, ge=1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from capnet_mm.apis import MultiLabelInferencer
+from capnet_mm.apis import MultiLabelInferencer, asking
 from capnet_mm.apis.asking import check_picture, split_words
 from capnet_mm.visualization.class_map_figure import with_heat
 
@@ -101,6 +101,37 @@ def test_a_small_file_of_a_huge_picture_is_not_decoded(tmp_path):
     Image.new("1", (9_000, 9_000)).save(tmp_path / "huge.png")
     with pytest.raises(ValueError, match="more than 50 million"):
         check_picture(str(tmp_path / "huge.png"))
+
+
+def test_a_strip_that_would_be_resized_to_gigabytes_is_not_decoded(shared, tmp_path):
+    """A file of 600 bytes took a minute and 12 GB."""
+    Image.new("RGB", (1, 51)).save(tmp_path / "strip.png")
+    (result,) = shared.ask([str(tmp_path / "strip.png")])
+    assert "more than 50 times the other" in result["error"]
+    Image.new("RGB", (1, 50)).save(tmp_path / "strip.png")
+    assert "error" not in shared.ask([str(tmp_path / "strip.png")])[0]
+
+
+def test_nobody_waits_for_all_pictures_of_another(shared, pictures, monkeypatch):
+    """Between two of them it is the next one's turn."""
+    locked = []
+    check = asking.check_picture
+
+    def check_picture(picture):
+        locked.append(shared._lock.locked())
+        check(picture)
+
+    monkeypatch.setattr(asking, "check_picture", check_picture)
+    shared.ask(pictures[:2], ["kite"])
+    assert locked == [False, False]
+
+
+def test_words_that_somebody_asked_for_lately_are_not_embedded_again(shared, pictures):
+    shared.ask(pictures[:1], ["a word", "another"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MultiLabelInferencer, "set_classes", None)  # would fail
+        (result,) = shared.ask(pictures[:1], ["a word", "another"])
+    assert len(result["labels"]) == 5
 
 
 def test_words_are_read_as_people_type_them():
