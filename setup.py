@@ -57,6 +57,7 @@ EXTRAS = {
         "gradio>=6.15.1,<7",
         # What it is served with, and the HTTP endpoint; all come with gradio.
         "fastapi>=0.115,<1",
+        "gradio_client>=2,<3",
         "pydantic>=2,<3",
         "starlette>=0.40,<2",
         "uvicorn>=0.30,<1",
@@ -65,6 +66,7 @@ EXTRAS = {
         # As in the extras above, which tests run.
         "fastapi>=0.115,<1",
         "gradio>=6.15.1,<7",
+        "gradio_client>=2,<3",
         "onnx>=1.18,<2",
         "onnxruntime>=1.20,<2",
         "onnxscript>=0.5,<1",

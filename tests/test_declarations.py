@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN = {"capnet_mm", "benchmarks", "conftest"}
-# Programs, and what PyTorch's exporter imports.
-NOT_IMPORTED = {"ruff", "pytest-xdist", "onnxscript"}
+# Programs, what PyTorch's exporter imports, and what a test imports if it is there.
+NOT_IMPORTED = {"ruff", "pytest-xdist", "onnxscript", "playwright"}
 # Files that are imported where an extra is installed, and the extra.
 WITH_EXTRA = {
     "onnx.py": "export",

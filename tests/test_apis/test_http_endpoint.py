@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from capnet_mm.apis.http_endpoint import PATH
+
 from .exporting import CLASSES
 from .serving import make_shared, serving
 
@@ -29,7 +31,7 @@ def served(clips):
 def post(port, body, headers=JSON):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
-        connection.request("POST", "/api/predict", body, headers)
+        connection.request("POST", PATH, body, headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     finally:
@@ -58,7 +60,7 @@ def test_no_request_of_many_clients_is_lost(served, tmp_path):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         answers = []
         for number in range(client, REQUESTS, CLIENTS):
-            connection.request("POST", "/api/predict", bodies[number % 5], JSON)
+            connection.request("POST", PATH, bodies[number % 5], JSON)
             response = connection.getresponse()
             answers.append((number, response.status, json.loads(response.read())))
         connection.close()
@@ -143,11 +145,11 @@ def test_the_endpoint_is_documented_and_there_only_when_asked_for(served):
         connection.request("GET", "/openapi.json")
         return json.loads(connection.getresponse().read())["paths"]
 
-    document = openapi(served[1])["/api/predict"]["post"]
+    document = openapi(served[1])[PATH]["post"]
     body = document["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {"image", "words", "threshold", "topk"}
     with serving(served[0]) as port:
-        assert "/api/predict" not in openapi(port)
+        assert PATH not in openapi(port)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        connection.request("POST", "/api/predict", "{}", JSON)
+        connection.request("POST", PATH, "{}", JSON)
         assert connection.getresponse().status in (404, 405)
