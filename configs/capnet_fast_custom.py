@@ -33,6 +33,17 @@ optim_wrapper = dict(
                 'head.logit_scale': dict(lr_mult=10., decay_mult=0.),
                 'head.logit_bias': dict(lr_mult=10., decay_mult=0.),
             })))
+# Ten of the views that training sees (--tta).
+tta_pipeline = [
+    _base_.load,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='FastResizeEdge', scale=scale) for scale in (248, 320)],
+            _base_.tta_pipeline[-1]['transforms'][0],
+            [dict(type='PackInputs')],
+        ]),
+]
 train_dataloader = dict(batch_size=64, num_workers=0)
 train_cfg = dict(max_epochs=20, val_interval=20)
 custom_hooks = [

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -64,6 +66,16 @@ def test_test_views_have_the_pixels_of_the_pipeline(path):
         assert len(pixels) == len(inputs) == number
         for found, wanted in zip(pixels, inputs, strict=True):
             np.testing.assert_array_equal(found, wanted.permute(1, 2, 0))
+
+
+def test_the_fast_recipe_is_tested_on_views_that_it_is_trained_on():
+    cfg = Config.fromfile(REPOSITORY / "configs" / "capnet_fast_custom.py")
+    (hook,) = (each for each in cfg.custom_hooks if each.type == "FeatureCacheHook")
+    trained = views_for_training(Compose(cfg.train_pipeline), hook.views, 224)
+    tested = views_for_testing(Compose(cfg.tta_pipeline)).describe()
+    known = {tuple(each) for each in trained.describe()}
+    assert len(tested) == 10
+    assert {tuple(each) for each in tested} < known
 
 
 def test_an_image_is_decoded_once_for_all_views(path, monkeypatch):
