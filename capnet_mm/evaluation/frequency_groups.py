@@ -1,5 +1,6 @@
 """Head, medium and tail: the classes grouped by their number of training images."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 GROUP_NAMES = ("head", "medium", "tail")
@@ -81,3 +82,23 @@ def by_train_count(class_counts: Sequence[int | None]) -> list[int]:
         key=lambda index: -1 if class_counts[index] is None else class_counts[index],
         reverse=True,
     )
+
+
+def highest_and_lowest(values: Sequence[float], number: int) -> list[int]:
+    """Pick what is worth showing of many classes.
+
+    Args:
+        values (Sequence[float]): One a class; NaN is neither high nor low.
+        number (int): So many at each end.
+
+    Returns:
+        list[int]: Indices of the classes with the highest values and those with the
+        lowest, from high to low; of few classes all that have a value.
+
+    Examples:
+        >>> highest_and_lowest([5.0, 90.0, float("nan"), 70.0, 20.0, 40.0], 2)
+        [1, 3, 4, 0]
+    """
+    known = (index for index, value in enumerate(values) if not math.isnan(value))
+    order = sorted(known, key=lambda index: values[index], reverse=True)
+    return order if len(order) <= 2 * number else order[:number] + order[-number:]

@@ -15,8 +15,17 @@ from capnet_mm.tables import Table
 from .average_precision import average_precision
 from .calibration import reliability_bins
 from .f1_scores import class_f1, f1_scores
-from .frequency_groups import by_train_count, frequency_groups, group_of
+from .frequency_groups import (
+    by_train_count,
+    frequency_groups,
+    group_of,
+    highest_and_lowest,
+)
 from .stored_calibration import StoredCalibration, read_calibration, sigmoid
+
+# Classes in a table of the log, and at each end of a table that has not all.
+_MAX_LOGGED = 2000
+_EXTREMES = 50
 
 
 @METRICS.register_module()
@@ -360,8 +369,20 @@ def _class_results(
 
 
 def _log_table(class_results: list[dict]) -> None:
-    """Log a table of the classes, from the most frequent to the rarest."""
-    order = by_train_count([entry["train_count"] for entry in class_results])
+    """Log a table of the classes, from the most frequent to the rarest.
+
+    Of very many the table has those of highest and lowest AP, in this order.
+    """
+    title = "Average precision of each class"
+    if len(class_results) > _MAX_LOGGED:
+        precisions = [entry["average_precision"] for entry in class_results]
+        order = highest_and_lowest(precisions, _EXTREMES)
+        title += (
+            f": of {len(class_results):,} the {_EXTREMES} highest and the {_EXTREMES} "
+            "lowest; the report has all"
+        )
+    else:
+        order = by_train_count([entry["train_count"] for entry in class_results])
     entries = [class_results[index] for index in order]
     rows = [
         (
@@ -379,8 +400,7 @@ def _log_table(class_results: list[dict]) -> None:
         header += ("threshold", "F1")
     table = Table(header, rows, align="lrlrrrr"[: len(header)])
     print_log(
-        "Average precision of each class (train, test: images with it)\n"
-        + table.to_text(),
+        f"{title} (train, test: images with it)\n{table.to_text()}",
         logger="current",
     )
 

@@ -49,12 +49,14 @@ class Section:
         text: Plain text; an empty line starts a new paragraph.
         tables: Shown after the text.
         figures: Shown after the tables.
+        folded: What the tables are, which the reader unfolds. Empty: they are shown.
     """
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[PageFigure] = ()
+    folded: str = ""
 
 
 def write_page(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from capnet_mm.evaluation.frequency_groups import by_train_count
+from capnet_mm.evaluation.frequency_groups import by_train_count, highest_and_lowest
 from capnet_mm.tables import Table
 
 from .class_map_figure import MappedImage, class_map_sheet
@@ -39,6 +39,9 @@ REPORT_FILES = (
 
 # Photographs compress badly and are seen small.
 _SHEET_DPI = 100
+# Classes in a table that is shown whole, and at each end of one that is not.
+_MAX_UNFOLDED = 200
+_EXTREMES = 20
 # One image a row: more rows than this make a long page.
 _MAX_MAPPED = 6
 _OUTCOMES = {1: "correct", 0: "false", -1: "unknown"}
@@ -329,7 +332,7 @@ def _page(report: RunReport, figures: dict[str, dict[str, bytes]]) -> str:
             figure = PageFigure(themes["light"], themes["dark"], caption)
             sections.append(Section(title, text, figures=[figure]))
     if report.classes:
-        sections.append(Section("All classes", tables=[_class_table(report.classes)]))
+        sections += _class_sections(report.classes)
     return render_page(f"{report.config}: report", sections, _lead(report))
 
 
@@ -423,6 +426,26 @@ def _graph_caption(report: RunReport) -> str:
     return text
 
 
+def _class_sections(classes: Sequence[dict]) -> list[Section]:
+    """A table of all classes; of many it is folded, behind one of the extremes."""
+    by_count = [classes[i] for i in by_train_count([c["train_count"] for c in classes])]
+    table = _class_table(by_count)
+    if len(classes) <= _MAX_UNFOLDED:
+        return [Section("All classes", tables=[table])]
+    order = highest_and_lowest([c["average_precision"] for c in classes], _EXTREMES)
+    extremes = _class_table([classes[index] for index in order])
+    return [
+        Section(f"The {_EXTREMES} highest and {_EXTREMES} lowest", tables=[extremes]),
+        Section(
+            "All classes",
+            "From the class with the most training images to that with the fewest. "
+            "Unfolded, the table can be searched with the browser (Ctrl-F).",
+            tables=[table],
+            folded=f"{len(classes):,} classes",
+        ),
+    ]
+
+
 def _class_table(classes: Sequence[dict]) -> Table:
     thresholds = [("threshold", "threshold"), ("f1", "F1 in percent")]
     thresholds = [each for each in thresholds if each[0] in classes[0]]
@@ -435,9 +458,7 @@ def _class_table(classes: Sequence[dict]) -> Table:
             _text(_plain(entry["average_precision"])),
             *(_text(_plain(entry[key])) for key, _ in thresholds),
         )
-        for entry in (
-            classes[i] for i in by_train_count([c["train_count"] for c in classes])
-        )
+        for entry in classes
     ]
     header = ("class", "group", "training images", "test images", "AP in percent")
     header += tuple(title for _, title in thresholds)

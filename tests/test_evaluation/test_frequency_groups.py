@@ -1,8 +1,11 @@
 """Head, medium and tail."""
 
+import math
+
 import pytest
 
 from capnet_mm.evaluation import by_train_count, frequency_groups, group_of
+from capnet_mm.evaluation.frequency_groups import highest_and_lowest
 
 
 def test_thresholds_are_the_smallest_counts_of_head_and_medium():
@@ -39,3 +42,10 @@ def test_each_class_is_in_the_group_that_its_count_says():
         "tail",
         "head",
     ]
+
+
+def test_highest_and_lowest_leave_out_the_middle_and_what_is_not_known():
+    values = [5.0, 90.0, math.nan, 70.0, 20.0, 40.0]
+    assert highest_and_lowest(values, 2) == [1, 3, 4, 0]
+    assert highest_and_lowest(values, 3) == [1, 3, 5, 4, 0]
+    assert highest_and_lowest([math.nan], 3) == []

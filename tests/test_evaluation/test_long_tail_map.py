@@ -17,7 +17,7 @@ from mmpretrain.structures import DataSample
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, f1_score
 
-from capnet_mm.evaluation import LongTailMAP
+from capnet_mm.evaluation import LongTailMAP, long_tail_map
 
 NAMES = ("person", "dog", "chair", "cow", "sofa", "boat")
 COUNTS = (775, 100, 99, 20, 19, 4)
@@ -250,6 +250,20 @@ def test_table_has_each_class_from_frequent_to_rare(log_of):
         )
     ]
     assert rows == expected
+
+
+def test_of_very_many_classes_the_table_has_the_highest_and_the_lowest(
+    log_of, monkeypatch
+):
+    monkeypatch.setattr(long_tail_map, "_MAX_LOGGED", 5)
+    monkeypatch.setattr(long_tail_map, "_EXTREMES", 2)
+    logits, labels = case()
+    evaluate(samples_of(logits, labels), META)
+    (table,) = log_of(logging.INFO)
+    assert "of 6 the 2 highest and the 2 lowest" in table
+    found = [line.split()[0] for line in table.splitlines()[2:]]
+    order = np.argsort(-np.array(sklearn_ap(logits, labels)))
+    assert found == [NAMES[i] for i in (*order[:2], *order[-2:])]
 
 
 def test_the_tables_columns_hold_for_names_in_wide_letters_and_in_brackets(log_of):

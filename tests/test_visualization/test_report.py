@@ -124,6 +124,18 @@ def test_thresholds_of_a_checkpoint_have_rows_and_columns_of_their_own():
     assert rows[10] == ["&lt;dog&gt;", "head", "1,413", "5", "80.12", "0.25", "40.06"]
 
 
+def test_of_many_classes_the_extremes_are_shown_and_all_are_folded():
+    classes = [entry(f"class{i}", i, "tail", float(i)) for i in range(201)]
+    page = report_files(RunReport("lvis", classes=classes))["report.html"].decode()
+    shown, folded = page.split("<details><summary>201 classes</summary>")
+    names = [row[0] for row in rows_of(shown) if row[0].startswith("class")]
+    numbers = [*range(200, 180, -1), *range(19, -1, -1)]
+    assert names[1:] == [f"class{i}" for i in numbers]  # behind the header
+    names = [row[0] for row in rows_of(folded) if row[0].startswith("class")]
+    assert names[1:] == [f"class{i}" for i in range(200, -1, -1)]
+    assert "</details>" in folded
+
+
 def test_reliability_is_in_the_numbers(files):
     numbers = json.loads(files["report.json"])["reliability"]["after"]["tail"]
     assert numbers["counts"] == [1, 1, 1]
