@@ -24,14 +24,16 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys=dict(
             _delete_=True,
-            # The longest key that fits counts.
+            # The longest key that fits counts; each part may be switched off.
             **{
                 'head.other_evidence.visual.fc.weight':
-                dict(lr_mult=0.3, decay_mult=30.),
+                dict(lr_mult=0.3, decay_mult=30., optional=True),
                 'head.other_evidence.visual.fc.bias':
-                dict(lr_mult=10., decay_mult=0.),
-                'head.logit_scale': dict(lr_mult=10., decay_mult=0.),
-                'head.logit_bias': dict(lr_mult=10., decay_mult=0.),
+                dict(lr_mult=10., decay_mult=0., optional=True),
+                'head.logit_scale':
+                dict(lr_mult=10., decay_mult=0., optional=True),
+                'head.logit_bias':
+                dict(lr_mult=10., decay_mult=0., optional=True),
             })))
 # Ten of the views that training sees (--tta).
 tta_pipeline = [

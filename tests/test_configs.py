@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from capnet_mm.cli import apply_tta
+from capnet_mm.comparison.grid import read_grid, write_configs
 from capnet_mm.datasets import COCOLT, NUSWIDE, VOCLT, ShapesLT
 from capnet_mm.datasets.list_files import read_image_list, write_image_list
 
@@ -111,6 +112,16 @@ def check(metrics, all_tail=True):
         return
     assert math.isnan(metrics["multi-label/mAP_head"])  # six images: all are tail
     assert metrics["multi-label/mAP_tail"] == metrics["multi-label/mAP"]
+
+
+@pytest.mark.parametrize("name", ["ablation_fast", "baselines"])
+def test_rows_of_a_grid_have_optimizers_that_fit_what_is_trained(read, name, tmp_path):
+    rows = read_grid(REPOSITORY / "configs" / "grids" / f"{name}.py")
+    for path in write_configs(rows, tmp_path / "configs").values():
+        cfg = read(path)
+        if cfg.train_cfg is not None:
+            runner = Runner.from_cfg(cfg)
+            runner.build_optim_wrapper(cfg.optim_wrapper)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
