@@ -68,7 +68,12 @@ def main() -> None:
     cli.apply_resume(cfg, args.resume)
     cli.keep_freed_memory()
     cli.init_cpu_distributed(cfg)
-    cli.build_runner(cfg, args.console).train()
+    runner = cli.build_runner(cfg, args.console)
+    try:
+        runner.train()
+    except SystemExit as stop:  # asked to, and saved
+        cli.leave_cpu_distributed(cfg, stop.code)
+        raise
     cli.leave_cpu_distributed(cfg)
 
 

@@ -119,7 +119,7 @@ def _name_as_torchrun(cfg: Config) -> None:
     os.environ.setdefault("MASTER_PORT", "29500")
 
 
-def leave_cpu_distributed(cfg: Config) -> None:
+def leave_cpu_distributed(cfg: Config, code: int = 0) -> None:
     """End a process of a gloo group whose work is done.
 
     PyTorch's gloo threads can abort a process while its interpreter shuts down
@@ -132,6 +132,7 @@ def leave_cpu_distributed(cfg: Config) -> None:
 
     Args:
         cfg (Config): The run.
+        code (int): Exit status. Defaults to 0.
     """
     if not _runs_on_cpu_processes(cfg):
         return
@@ -139,7 +140,7 @@ def leave_cpu_distributed(cfg: Config) -> None:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _runs_on_cpu_processes(cfg: Config) -> bool:

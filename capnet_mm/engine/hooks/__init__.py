@@ -10,6 +10,7 @@ from .feature_cache_hook import FeatureCacheHook
 from .finite_loss_hook import FiniteLossHook
 from .progress_bar_hook import ProgressBarHook
 from .report_hook import ReportHook
+from .safe_checkpoint_hook import SafeCheckpointHook, UnsavedCheckpointError
 from .skipped_images_hook import SkippedImagesHook
 from .statistics_hook import CAPNETStatisticsHook
 from .trainable_checkpoint_hook import TrainableCheckpointHook
@@ -27,8 +28,10 @@ __all__ = [
     "FiniteLossHook",
     "ProgressBarHook",
     "ReportHook",
+    "SafeCheckpointHook",
     "SkippedImagesHook",
     "TrainableCheckpointHook",
+    "UnsavedCheckpointError",
     "UntrainedParametersHook",
     "epoch_worker_init_fn",
 ]

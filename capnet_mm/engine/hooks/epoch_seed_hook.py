@@ -1,4 +1,4 @@
-"""Random numbers that depend on the epoch, not on what ran before it."""
+"""Random numbers that depend on epoch and iteration, not on what ran before."""
 
 import logging
 import random
@@ -11,6 +11,8 @@ from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import HOOKS
+
+from ..resumable_batches import ResumableBatches, seed_all
 
 
 @FUNCTIONS.register_module()
@@ -35,24 +37,23 @@ class EpochSeedHook(Hook):
     """Makes resumed training end with the weights of uninterrupted training.
 
     Before each epoch Python, numpy and torch are seeded with a number derived from
-    the run's seed, the epoch and the process, whatever was drawn before. A resumed
-    run then sees the same shuffling, crops, flips and dropout as if it had never
-    stopped. What is needed for that, beside this hook:
+    the run's seed, the epoch and the process, whatever was drawn before; before each
+    iteration with the iteration's number as well. With
+    :class:`~capnet_mm.engine.ResumableTrainLoop` each batch is loaded with a seed of
+    its own, in a worker or not. A resumed run then sees the same shuffling, crops,
+    flips and dropout as if it had never stopped, from any iteration on.
 
-    - epoch-based training, resumed from a checkpoint at the end of an epoch;
-    - in ``train_dataloader``: ``persistent_workers=False``, because workers that
-      live on carry their random state from epoch to epoch, and
-      ``worker_init_fn=dict(type='epoch_worker_init_fn')``, if there are workers.
-      The number of workers must stay the same.
+    MMEngine's own ``EpochBasedTrainLoop`` repeats whole epochs only, and needs, in
+    ``train_dataloader``, ``persistent_workers=False``, because workers that live on
+    carry their random state from epoch to epoch, and
+    ``worker_init_fn=dict(type='epoch_worker_init_fn')``, if there are workers. Their
+    number must stay the same.
 
     A run without a seed of its own takes the seed of the checkpoint it resumes.
 
     Examples:
         >>> custom_hooks = [dict(type='EpochSeedHook')]
-        >>> train_dataloader = dict(
-        ...     num_workers=2,
-        ...     persistent_workers=False,
-        ...     worker_init_fn=dict(type='epoch_worker_init_fn'))
+        >>> train_cfg = dict(type='ResumableTrainLoop', max_epochs=10)
     """
 
     # The last to touch random numbers before the data loader draws its base seed.
@@ -67,20 +68,7 @@ class EpochSeedHook(Hook):
             sampler, "seed"
         ):
             sampler.seed = runner.seed
-
-        obstacles = []
-        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            obstacles.append("training is not epoch-based")
-        if loader.persistent_workers:
-            obstacles.append("train_dataloader has persistent_workers=True")
-        init_fn = loader.worker_init_fn
-        if loader.num_workers and getattr(init_fn, "func", init_fn) is not (
-            epoch_worker_init_fn
-        ):
-            obstacles.append(
-                "train_dataloader has no worker_init_fn=dict(type='"
-                "epoch_worker_init_fn')"
-            )
+        obstacles = _obstacles(runner.train_loop)
         if obstacles:
             print_log(
                 "Resumed training will not repeat uninterrupted training exactly: "
@@ -90,9 +78,33 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner) -> None:
-        """Seed this epoch."""
-        sequence = np.random.SeedSequence((runner.seed, runner.epoch, get_rank()))
-        seed = int(sequence.generate_state(1)[0])  # 32 bits, as numpy takes
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)  # all devices
+        """Seed this epoch, and its batches."""
+        numbers = (runner.seed, runner.epoch, get_rank())
+        seed_all(*numbers)
+        batches = runner.train_dataloader.batch_sampler
+        if isinstance(batches, ResumableBatches):
+            batches.numbers = numbers
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Seed what the model draws in this iteration."""
+        # One number more than a batch's: else the model would draw what its images did.
+        seed_all(runner.seed, runner.epoch, get_rank(), batch_idx, 1)
+
+
+def _obstacles(loop) -> list[str]:
+    """What keeps a loop from repeating an epoch, or the rest of it."""
+    if isinstance(loop.dataloader.batch_sampler, ResumableBatches):
+        return []
+    obstacles = []
+    if not isinstance(loop, EpochBasedTrainLoop):
+        obstacles.append("training is not epoch-based")
+    if loop.dataloader.persistent_workers:
+        obstacles.append("train_dataloader has persistent_workers=True")
+    init_fn = loop.dataloader.worker_init_fn
+    if loop.dataloader.num_workers and getattr(init_fn, "func", init_fn) is not (
+        epoch_worker_init_fn
+    ):
+        obstacles.append(
+            "train_dataloader has no worker_init_fn=dict(type='epoch_worker_init_fn')"
+        )
+    return obstacles

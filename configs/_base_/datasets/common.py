@@ -31,8 +31,8 @@ tta_pipeline = [
         ]),
 ]
 
-# EpochSeedHook makes every epoch's augmentations its own and repeatable, which
-# needs fresh workers in each epoch.
+# EpochSeedHook gives each batch random numbers of its own; with another loop than
+# ResumableTrainLoop that needs fresh workers in each epoch, with this worker_init_fn.
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,

@@ -7,7 +7,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', convert_to_iter_based=True),
 ]
 # A benchmark's test set is several times its training set: seldom, and at the end.
-train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=5)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=20, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=64, enable=False)
