@@ -9,16 +9,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial, wraps
-from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import register_backend
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch.utils.checkpoint import checkpoint
-
-from .fileio import replace_files
 
 # Schemas live as long as the library that defines them.
 _operator_schemas: list[torch.library.Library] = []
@@ -211,19 +208,6 @@ def write_files_whole() -> None:
     disk that is full, leaves half a checkpoint there, in place of the one before. All
     its writing goes through one backend, FSDP's too.
     """
-    register_backend("local", _WholeFileBackend, force=True, prefixes="")
+    from .fileio import WholeFileBackend
 
-
-class _WholeFileBackend(LocalBackend):
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write beside, then rename; devices and pipes are written to as before."""
-        path = Path(filepath).resolve()  # a link stays one
-        if path.exists() and not path.is_file():
-            super().put(obj, filepath)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_files({path: obj})
-
-    def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
-        """Write a text as :meth:`put` writes bytes."""
-        self.put(obj.encode(encoding), filepath)
+    register_backend("local", WholeFileBackend, force=True, prefixes="")

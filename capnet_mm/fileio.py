@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from mmengine.fileio import LocalBackend
+
 
 def replace_files(contents: dict[Path, bytes]) -> None:
     """Write files whole: all beside their places first, then all are renamed.
@@ -34,3 +36,20 @@ def replace_files(contents: dict[Path, bytes]) -> None:
     finally:
         for name, _ in complete:
             Path(name).unlink(missing_ok=True)
+
+
+class WholeFileBackend(LocalBackend):
+    """MMEngine's backend for local files, which writes them whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write beside, then rename; devices and pipes are written to as before."""
+        path = Path(filepath).resolve()  # a link stays one
+        if path.exists() and not path.is_file():
+            super().put(obj, filepath)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({path: obj})
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
+        """Write a text as :meth:`put` writes bytes."""
+        self.put(obj.encode(encoding), filepath)

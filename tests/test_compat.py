@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import run_python
 from mmengine.config import Config
+from mmengine.fileio import get_file_backend
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
@@ -16,6 +17,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import Runner, turn_on_activation_checkpointing
 from mmengine.runner.checkpoint import _load_checkpoint
 from mmpretrain.apis import ImageClassificationInferencer
+from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
 
 from capnet_mm import compat
 
@@ -361,3 +363,31 @@ def test_the_inferencer_of_one_label_names_that_of_several_once(head, count):
     said = [each for each in told if "MultiLabelInferencer" in str(each.message)]
     assert len(said) == count
     assert all(each.filename == __file__ for each in said)
+
+
+def test_mmengine_writes_files_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, link = tmp_path / "epoch_1.pth", tmp_path / "link.pth"
+    link.symlink_to(path)
+    save_checkpoint(dict(state_dict={}, meta=dict(epoch=1)), str(path))
+    before = path.read_bytes()
+
+    def cut_off(_):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", cut_off)
+        for name in (path, link):
+            with pytest.raises(OSError, match="full"):
+                save_checkpoint(dict(state_dict={}, meta=dict(epoch=2)), str(name))
+    assert path.read_bytes() == before
+    save_checkpoint(dict(state_dict={}, meta=dict(epoch=3)), str(link))
+    assert link.is_symlink() and torch.load(path)["meta"]["epoch"] == 3
+    assert sorted(each.name for each in tmp_path.iterdir()) == [path.name, link.name]
+
+
+def test_texts_and_devices_are_written_to_as_before(tmp_path):
+    backend = get_file_backend(str(tmp_path))
+    backend.put_text("é", tmp_path / "new" / "text")
+    assert (tmp_path / "new" / "text").read_bytes() == "é".encode()
+    backend.put(b"gone", os.devnull)
+    assert not os.path.isfile(os.devnull)

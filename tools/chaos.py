@@ -11,14 +11,14 @@ import random
 import re
 import runpy
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 if importlib.util.find_spec("capnet_mm") is None:  # not installed
@@ -68,30 +68,48 @@ class Site:
 
     Args:
         folder (Path): Where everything is written.
-        images (int): Number of training images; four a batch. Defaults to 24.
+        images (int): Number of training images; four a batch. Defaults to 40.
         **settings (int): Values for ``CONFIG``.
     """
 
-    def __init__(self, folder: Path, images: int = 24, **settings: int) -> None:
+    def __init__(self, folder: Path, images: int = 40, **settings: int) -> None:
         self.folder, self.data = folder, folder / "data"
         _draw(self.data, images)
         defaults = dict(workers=0, epochs=6, val_interval=1, repository=REPOSITORY)
+        self.seconds = 0.0  # that a training takes, once one was made
         self.config = folder / "small.py"
         self.config.write_text(CONFIG.format(**{**defaults, **settings}))
 
-    def start(self, work_dir: Path, resume: bool = False, rank: int | None = None):
+    @cached_property
+    def expected(self) -> Path:
+        """Work dir of a training to which no harm is done."""
+        work_dir = self.folder / "uninterrupted"
+        begin = time.monotonic()
+        self.finish(work_dir, resume=False)
+        self.seconds = time.monotonic() - begin
+        return work_dir
+
+    def start(
+        self,
+        work_dir: Path,
+        resume: bool = False,
+        rank: int | None = None,
+        options: Sequence[str] = (),
+    ) -> multiprocessing.Process:
         """Start a training in a process of its own, the leader of its group.
 
         Args:
             work_dir (Path): Its folder; ``<work_dir>.log`` has what it prints.
             resume (bool): Whether to go on from the latest checkpoint.
             rank (int, optional): Its number, if it is one of two. Defaults to None.
+            options (Sequence[str]): Of ``--cfg-options``. Defaults to none.
 
         Returns:
             multiprocessing.Process: The process.
         """
         words = self.words(work_dir, resume)
         words += ["--launcher", "pytorch"] if rank is not None else []
+        words += ["--cfg-options", *options] if options else []
         log = work_dir.with_suffix(f".{rank or 0}.log")
         process = multiprocessing.get_context("fork").Process(
             target=_train, args=(words, log, rank)
@@ -113,16 +131,6 @@ class Site:
         """
         if code := wait(self.start(work_dir, resume)):
             raise Lost(f"resuming ended with {code}: {self.log(work_dir)[-2000:]}")
-
-    def reference(self) -> Path:
-        """Train once without any harm done to it.
-
-        Returns:
-            Path: The work dir.
-        """
-        work_dir = self.folder / "uninterrupted"
-        self.finish(work_dir, resume=False)
-        return work_dir
 
     def log(self, work_dir: Path, rank: int = 0) -> str:
         """What a training has printed."""
@@ -238,26 +246,24 @@ def require(text: str, *patterns: str) -> None:
 # Experiments -------------------------------------------------------------------------
 
 
-def kill(folder: Path, args: argparse.Namespace) -> str:
+def kill(site: Site, args: argparse.Namespace) -> str:
     """SIGKILL at random moments, every other one while a checkpoint is written."""
-    site, dice = Site(folder, workers=args.workers), random.Random(args.seed)
-    begin = time.monotonic()
-    expected = site.reference()
-    span = time.monotonic() - begin
+    dice, expected = random.Random(args.seed), site.expected
     killed = writing = runs = 0
     while killed < args.times:
         runs += 1
-        work_dir = folder / f"killed{runs}"
+        work_dir = site.folder / f"killed{runs}"
         resume = False
         while True:
+            halves = set(work_dir.glob(".*.pth.*.tmp"))  # of an earlier kill
             process = site.start(work_dir, resume)
             hit = killed < args.times and _kill(
-                process, work_dir, dice, span, aimed=bool(killed % 2)
+                process, work_dir, dice, site.seconds, aimed=bool(killed % 2)
             )
             code = wait(process)
             if hit:
                 killed += 1
-                writing += bool(list(work_dir.glob(".*.pth.*.tmp")))
+                writing += bool(set(work_dir.glob(".*.pth.*.tmp")) - halves)
                 check_files(work_dir)
                 resume = True
             elif code:
@@ -273,9 +279,9 @@ def kill(folder: Path, args: argparse.Namespace) -> str:
     )
 
 
-def _kill(process, work_dir: Path, dice, span: float, aimed: bool) -> bool:
+def _kill(process, work_dir: Path, dice, most: float, aimed: bool) -> bool:
     """Kill a training and its workers; False if it ended before."""
-    end = time.monotonic() + dice.uniform(0, span / 2)
+    end = time.monotonic() + dice.uniform(0, most)
     if aimed:
         started = time.time()
 
@@ -285,7 +291,7 @@ def _kill(process, work_dir: Path, dice, span: float, aimed: bool) -> bool:
                 return any(path.stat().st_mtime > started for path in files)
             return False
 
-        hit = wait_for(is_writing, process, pause=0)
+        hit = wait_for(lambda: time.monotonic() > end and is_writing(), process, 0)
     else:
         hit = wait_for(lambda: time.monotonic() > end, process)
     if hit:
@@ -294,15 +300,14 @@ def _kill(process, work_dir: Path, dice, span: float, aimed: bool) -> bool:
     return hit and wait(process) == -signal.SIGKILL
 
 
-def stop(folder: Path, args: argparse.Namespace) -> str:
+def stop(site: Site, args: argparse.Namespace) -> str:
     """SIGTERM and SIGINT in turns, to the process or to its workers as well."""
-    site, dice = Site(folder, workers=args.workers), random.Random(args.seed)
-    expected = site.reference()
+    dice = random.Random(args.seed)
     stopped = within = runs = 0
     slowest = 0.0
     while stopped < args.times:
         runs += 1
-        work_dir, resume = folder / f"stopped{runs}", False
+        work_dir, resume = site.folder / f"stopped{runs}", False
         while stopped < args.times:
             before, process = starts(work_dir), site.start(work_dir, resume)
             goal = iteration(work_dir) + dice.randint(1, 9)
@@ -323,7 +328,7 @@ def stop(folder: Path, args: argparse.Namespace) -> str:
             check_files(work_dir)
             within += _is_within_epoch(work_dir)
         site.finish(work_dir, resume=resume)
-        check_result(work_dir, expected)
+        check_result(work_dir, site.expected)
     if slowest > 10:
         raise Lost(f"the checkpoint took {slowest:.1f} s")
     return (
@@ -337,10 +342,9 @@ def _is_within_epoch(work_dir: Path) -> bool:
     return bool(last["message_hub"]["runtime_info"]["position_in_epoch"][0])
 
 
-def lose_process(folder: Path, args: argparse.Namespace) -> str:
+def lose_process(site: Site, args: argparse.Namespace) -> str:
     """SIGKILL one of two gloo processes; SIGTERM one of two; resume both."""
-    site = Site(folder, workers=args.workers)
-    work_dir, expected = folder / "both", folder / "uninterrupted"
+    work_dir, expected = site.folder / "two", site.folder / "two_uninterrupted"
     for each in _start_two(site, expected):
         if wait(each):
             raise Lost(site.log(expected)[-2000:])
@@ -382,41 +386,37 @@ def _start_two(site: Site, work_dir: Path, resume: bool = False) -> list:
     return [site.start(work_dir, resume, rank) for rank in range(2)]
 
 
-def kill_worker(folder: Path, args: argparse.Namespace) -> str:
+def kill_worker(site: Site, args: argparse.Namespace) -> str:
     """SIGKILL a process that loads images, as the system does when memory is short."""
-    site = Site(folder, images=80, workers=2)
-    expected, work_dir = site.reference(), folder / "killed"
-    process = site.start(work_dir)
+    work_dir = site.folder / "killed_worker"
+    process = site.start(work_dir, options=["train_dataloader.num_workers=2"])
     wait_for(lambda: iteration(work_dir) >= 3, process, pause=0.01)
     of_process = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     os.kill(int(of_process.read_text().split()[-1]), signal.SIGKILL)
-    return _after_error(site, work_dir, expected, process, r"killed by signal: Killed")
+    return _after_error(site, work_dir, process, r"killed by signal: Killed")
 
 
-def take_data_away(folder: Path, args: argparse.Namespace) -> str:
+def take_data_away(site: Site, args: argparse.Namespace) -> str:
     """The folder of the images vanishes in mid-epoch, and comes back."""
-    site = Site(folder, images=80, workers=args.workers)
-    expected, work_dir = site.reference(), folder / "without"
+    work_dir = site.folder / "lost_data"
     process = site.start(work_dir)
     wait_for(lambda: iteration(work_dir) >= 3, process, pause=0.01)
-    away = site.data.rename(folder / "away")
+    away = site.data.rename(site.folder / "away")
     wait(process)
     away.rename(site.data)
     return _after_error(
-        site, work_dir, expected, process, r"FileNotFoundError: .*No such file.*jpg"
+        site, work_dir, process, r"FileNotFoundError: .*No such file.*jpg"
     )
 
 
-def _after_error(
-    site: Site, work_dir: Path, expected: Path, process, message: str
-) -> str:
+def _after_error(site: Site, work_dir: Path, process, message: str) -> str:
     """The training ended with a message; resumed, it ends as another."""
     if (code := wait(process)) != 1:
         raise Lost(f"ended with {code}")
     require(site.log(work_dir), message, r"Training stops in epoch", r"with --resume")
     check_files(work_dir)
     site.finish(work_dir)
-    check_result(work_dir, expected)
+    check_result(work_dir, site.expected)
     return "a message and how to go on; resumed, it ends as the uninterrupted one"
 
 
@@ -430,17 +430,17 @@ exit $code
 """
 
 
-def fill_disk(folder: Path, args: argparse.Namespace) -> str:
+def fill_disk(site: Site, args: argparse.Namespace) -> str:
     """The work dir lies on a disk (tmpfs) that has room for two checkpoints."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         return "not tried: this system lets no user mount a tmpfs"
-    site = Site(folder, workers=args.workers)
-    expected, disk, saved = site.reference(), folder / "disk", folder / "saved"
+    disk, saved = site.folder / "disk", site.folder / "saved"
     disk.mkdir()
     saved.mkdir()
-    size = int(2.9 * (expected / "epoch_6.pth").stat().st_size)
+    last = Path((site.expected / "last_checkpoint").read_text())
+    size = int(2.9 * last.stat().st_size)
     train = [sys.executable, "tools/train.py", *site.words(disk / "run")]
-    log = folder / "saved.0.log"
+    log = site.folder / "saved.0.log"
     words = dict(size=size, disk=disk, saved=saved, train=shlex.join(train), log=log)
     script = _ON_A_SMALL_DISK.format(**words)
     code = subprocess.run(
@@ -450,18 +450,19 @@ def fill_disk(folder: Path, args: argparse.Namespace) -> str:
     if code != 1:
         raise Lost(f"ended with {code}")
     require(log.read_text(), message, "go on with --resume")
-    work_dir = (saved / "run").rename(folder / "more_room")
+    work_dir = (saved / "run").rename(site.folder / "more_room")
     note = work_dir / "last_checkpoint"
     note.write_text(str(work_dir / Path(note.read_text()).name))  # on another disk now
     read_checkpoint(note.read_text())
     site.finish(work_dir)
-    check_result(work_dir, expected)
+    check_result(work_dir, site.expected)
     return "a message; with more room it ends as the uninterrupted one"
 
 
-def soak(folder: Path, args: argparse.Namespace) -> str:
+def soak(site: Site, args: argparse.Namespace) -> str:
     """A long training; its memory and its open files, from a quarter of it on."""
     epochs = args.iterations // 50
+    folder = site.folder / "soak"
     site = Site(folder, 200, workers=args.workers, epochs=epochs, val_interval=10)
     work_dir = folder / "soaked"
     process = site.start(work_dir)
@@ -522,6 +523,9 @@ def parse_args() -> argparse.Namespace:
         "--iterations", type=int, default=2000, help="of the soak; default: 2000"
     )
     parser.add_argument(
+        "--epochs", type=int, default=6, help="of a training to break; default: 6"
+    )
+    parser.add_argument(
         "--workers", type=int, default=0, help="of the data loader; default: 0"
     )
     parser.add_argument(
@@ -540,14 +544,13 @@ def main() -> None:
     names = list(EXPERIMENTS) if "all" in args.names else args.names
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.folder or temporary).resolve()
+        site = Site(folder, workers=args.workers, epochs=args.epochs)
         for name in names:
-            folder = Path(args.folder or temporary).resolve() / name
             try:
-                rows.append((name, NOTHING, EXPERIMENTS[name](folder, args)))
+                rows.append((name, NOTHING, EXPERIMENTS[name](site, args)))
             except Lost as error:
                 rows.append((name, "see the right", str(error)))
-            if not args.folder:
-                shutil.rmtree(folder)
     print(Table(("what", "lost", "seen"), rows, align="lll").to_markdown())
     if any(lost != NOTHING for _, lost, _ in rows):
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -34,7 +35,11 @@ def build_runner(cfg: Config, console: str = LOG) -> Runner:
 
     Returns:
         Runner: Ready to ``train()`` or ``test()``.
+
+    Raises:
+        OSError: The work dir cannot be written to.
     """
+    _check_work_dir(cfg.work_dir)
     if "runner_type" in cfg:
         runner = RUNNERS.build(cfg)
         if console != LOG:
@@ -48,6 +53,20 @@ def build_runner(cfg: Config, console: str = LOG) -> Runner:
     if console == SUMMARY:
         runner.register_hook(ConsoleHook())
     return runner
+
+
+def _check_work_dir(folder: str) -> None:
+    """Try what would fail deep inside otherwise, or after the first epoch."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"The work dir {folder} cannot be written to ({error.strerror}): name "
+            "another one, --work-dir DIR.",
+        ) from error
 
 
 def _has_progress_bar(runner: Runner) -> bool:

@@ -155,3 +155,13 @@ def test_the_level_of_the_log_is_that_of_the_file(build, capsys, level):
     assert logged == levels[levels.index(level.lower()) :]
     shown = [name for name in levels if f"a line of {name}" in out]
     assert shown == [name for name in logged if name in ("warning", "error")]
+
+
+@pytest.mark.parametrize("place", ["/proc/no/such", "file/work"])
+def test_a_work_dir_that_cannot_be_written_is_named_before_anything_runs(
+    place, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=rf"The work dir {place} cannot be .*--work-dir"):
+        build_runner(Config(dict(work_dir=place)))

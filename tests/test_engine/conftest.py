@@ -95,6 +95,7 @@ def make_runner(tmp_path):
         checkpoint=None,
         validate=False,
         wrapper=None,
+        loop=None,
         **kwargs,
     ):
         sampler = dict(type="DefaultSampler", shuffle=True)
@@ -121,7 +122,7 @@ def make_runner(tmp_path):
                 num_workers=num_workers,
                 **(loader or {}),
             ),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            train_cfg=dict(loop or dict(by_epoch=True), max_epochs=epochs),
             optim_wrapper=dict(
                 optimizer=optimizer or dict(type="SGD", lr=0.02, momentum=0.9),
                 **(wrapper or {}),
