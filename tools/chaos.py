@@ -56,7 +56,17 @@ model = dict(
     head=dict(prompt=dict(num_context=4)))
 train_cfg = dict(max_epochs={epochs}, val_interval={val_interval})
 default_hooks = dict(logger=dict(interval=1))
+{hooks}
 """
+# Without statistics and report, so that more can be broken in the same time.
+FEW_HOOKS = "custom_hooks = " + repr(
+    [
+        dict(type="ClassCountsHook"),
+        dict(type="EpochSeedHook"),
+        dict(type="FiniteLossHook"),
+        dict(type="TrainableCheckpointHook"),
+    ]
+)
 
 
 class Lost(Exception):
@@ -69,16 +79,18 @@ class Site:
     Args:
         folder (Path): Where everything is written.
         images (int): Number of training images; four a batch. Defaults to 40.
-        **settings (int): Values for ``CONFIG``.
+        **settings (Any): Values for ``CONFIG``.
     """
 
-    def __init__(self, folder: Path, images: int = 40, **settings: int) -> None:
+    def __init__(self, folder: Path, images: int = 40, **settings) -> None:
         self.folder, self.data = folder, folder / "data"
         _draw(self.data, images)
-        defaults = dict(workers=0, epochs=6, val_interval=1, repository=REPOSITORY)
+        defaults = dict(workers=0, val_interval=1, hooks=FEW_HOOKS)
         self.seconds = 0.0  # that a training takes, once one was made
         self.config = folder / "small.py"
-        self.config.write_text(CONFIG.format(**{**defaults, **settings}))
+        self.config.write_text(
+            CONFIG.format(repository=REPOSITORY, **{**defaults, **settings})
+        )
 
     @cached_property
     def expected(self) -> Path:
@@ -258,7 +270,7 @@ def kill(site: Site, args: argparse.Namespace) -> str:
             halves = set(work_dir.glob(".*.pth.*.tmp"))  # of an earlier kill
             process = site.start(work_dir, resume)
             hit = killed < args.times and _kill(
-                process, work_dir, dice, site.seconds, aimed=bool(killed % 2)
+                process, work_dir, dice, site.seconds, aimed=killed % 2 == 0
             )
             code = wait(process)
             if hit:
@@ -349,8 +361,8 @@ def lose_process(site: Site, args: argparse.Namespace) -> str:
         if wait(each):
             raise Lost(site.log(expected)[-2000:])
     slowest, resume = 0.0, False
-    harm = [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGTERM)]
-    for victim, number in harm:
+    harm = [(1, signal.SIGKILL), (1, signal.SIGTERM), (0, signal.SIGKILL)]
+    for victim, number in harm[: args.times]:
         before, goal = starts(work_dir), iteration(work_dir) + 2
         two = _start_two(site, work_dir, resume)
         here = lambda: starts(work_dir) > before and iteration(work_dir) >= goal  # noqa: B023, E731
@@ -431,14 +443,14 @@ exit $code
 
 
 def fill_disk(site: Site, args: argparse.Namespace) -> str:
-    """The work dir lies on a disk (tmpfs) that has room for two checkpoints."""
+    """The work dir lies on a disk (tmpfs) that has no room for a third file."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         return "not tried: this system lets no user mount a tmpfs"
     disk, saved = site.folder / "disk", site.folder / "saved"
     disk.mkdir()
     saved.mkdir()
     last = Path((site.expected / "last_checkpoint").read_text())
-    size = int(2.9 * last.stat().st_size)
+    size = int(2.2 * last.stat().st_size)
     train = [sys.executable, "tools/train.py", *site.words(disk / "run")]
     log = site.folder / "saved.0.log"
     words = dict(size=size, disk=disk, saved=saved, train=shlex.join(train), log=log)
@@ -463,7 +475,8 @@ def soak(site: Site, args: argparse.Namespace) -> str:
     """A long training; its memory and its open files, from a quarter of it on."""
     epochs = args.iterations // 50
     folder = site.folder / "soak"
-    site = Site(folder, 200, workers=args.workers, epochs=epochs, val_interval=10)
+    settings = dict(workers=args.workers, epochs=epochs, val_interval=10, hooks="")
+    site = Site(folder, 200, **settings)
     work_dir = folder / "soaked"
     process = site.start(work_dir)
     seen = []
