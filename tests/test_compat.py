@@ -15,9 +15,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import Runner, turn_on_activation_checkpointing
-from mmengine.runner.checkpoint import _load_checkpoint
-from mmpretrain.apis import ImageClassificationInferencer
 from mmengine.runner.checkpoint import _load_checkpoint, save_checkpoint
+from mmpretrain.apis import ImageClassificationInferencer
 
 from capnet_mm import compat
 
