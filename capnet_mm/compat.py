@@ -15,6 +15,7 @@ import torch
 from mmengine.fileio import register_backend
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from torch.hub import load_state_dict_from_url
 from torch.utils.checkpoint import checkpoint
 
 # Schemas live as long as the library that defines them.
@@ -30,6 +31,7 @@ def prepare() -> None:
     import_torchvision()
     allow_mmengine_checkpoints()
     refuse_code_in_checkpoints()
+    refuse_code_in_yaml()
     checkpoint_activations_without_reentry()
     name_the_inferencer_for_several_labels()
     write_files_whole()
@@ -127,14 +129,16 @@ def _get_known_method(owner: type, name: str) -> Callable:
 
 
 def refuse_code_in_checkpoints() -> None:
-    """Undo the fall-back of onedl-mmengine, which runs code that PyTorch refused.
+    """Have MMEngine read plain weights only, from the web too.
 
-    The community fork answers a checkpoint that ``weights_only=True`` refuses by
-    reading it again with ``weights_only=False``. MMEngine itself does not, and has
-    no such function.
+    MMEngine reads downloads with PyTorch Hub's function, which runs code unless told
+    otherwise. The community fork onedl-mmengine answers a checkpoint that
+    ``weights_only=True`` refuses by reading it again with ``weights_only=False``.
+    MMEngine itself does not, and has no such function.
     """
     from mmengine.runner import checkpoint
 
+    checkpoint.load_url = partial(load_state_dict_from_url, weights_only=True)
     if hasattr(checkpoint, "_safe_torch_load"):
         checkpoint._safe_torch_load = _load_plain
 
@@ -143,6 +147,16 @@ def _load_plain(file, map_location=None, weights_only=None):
     """``torch.load`` with ``weights_only=True``, unless the caller says otherwise."""
     weights_only = True if weights_only is None else weights_only
     return torch.load(file, map_location=map_location, weights_only=weights_only)
+
+
+def refuse_code_in_yaml() -> None:
+    """Have MMEngine read YAML as data, tuples of Python's included.
+
+    MMEngine takes PyYAML's loader that calls any function that the file names.
+    """
+    from mmengine.fileio.handlers import yaml_handler
+
+    yaml_handler.Loader = yaml_handler.yaml.FullLoader
 
 
 def checkpoint_activations_without_reentry() -> None:

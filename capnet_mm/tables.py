@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from .plain_text import visible
+
 # What Markdown would read as more than a character: an underscore inside a word and
 # an ampersand that begins no entity are none of it.
 _MARKDOWN_SIGNS = re.compile(r"[\\`*<\[|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
@@ -26,8 +28,8 @@ class Strong(str):
 class Table:
     r"""Cells in columns and rows.
 
-    Cells are shown as they are: no markup in them is interpreted. ``'\n'`` breaks the
-    line within a cell.
+    Cells are shown as they are: no markup in them is interpreted, and what a terminal
+    would act upon is written as ``\x1b``. ``'\n'`` breaks the line within a cell.
 
     Attributes:
         header: Names of the columns.
@@ -127,7 +129,7 @@ class Table:
         for index, name in enumerate(self.header):
             is_left = self.is_left(index)
             table.add_column(
-                Text(name),
+                Text(visible(name)),
                 justify="left" if is_left else "right",
                 # Where a terminal is too narrow, names are folded and figures stay.
                 no_wrap=not is_left,
@@ -139,7 +141,8 @@ class Table:
 
 
 def _rich_text(cell: str) -> Text:
-    return Text(str(cell), style="bold" if isinstance(cell, Strong) else "")
+    style = "bold" if isinstance(cell, Strong) else ""
+    return Text(visible(str(cell)), style=style)
 
 
 def _markdown(cell: str) -> str:

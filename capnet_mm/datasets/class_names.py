@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from capnet_mm.plain_text import check_plain_text, shown
+
 from .list_files import read_text
+
+# Far more than a text tower reads.
+_LONGEST_NAME = 1000
 
 
 def readable_name(name: str) -> str:
@@ -36,7 +41,8 @@ def check_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
         tuple[str, ...]: ``names`` as a tuple.
 
     Raises:
-        ValueError: There is no name, an empty name, or a name twice.
+        ValueError: There is no name, an empty name, a name twice, or one that is no
+            line of plain text of up to 1,000 characters.
     """
     if not names:
         raise ValueError(f"No class names in {source}: at least one is needed.")
@@ -44,9 +50,10 @@ def check_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(
-                f"Class {index} of {source} has no name (found {name!r}): every "
+                f"Class {index} of {source} has no name (found {shown(name)}): every "
                 "class needs a non-empty string."
             )
+        check_plain_text(name, f"Class {index} of {source}: the name", _LONGEST_NAME)
         if name in first_seen:
             raise ValueError(
                 f"Classes {first_seen[name]} and {index} of {source} have the same "
@@ -77,20 +84,21 @@ def read_class_names(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is empty, a line is empty or has more than two
-            columns, or a name is there twice; the message names file and line.
+            columns, a name is there twice, or is no plain text of up to 1,000
+            characters; the message names file and line.
     """
     path = Path(path).expanduser()
     hint = (
         "expected a text file with one class name a line (or give the names "
         "themselves: classes=('cat', 'dog', …))."
     )
-    lines = read_text(path, "classes file", hint).rstrip().splitlines()
-    if not lines:
+    text = read_text(path, "classes file", hint).rstrip()
+    if not text:
         raise ValueError(f"Classes file {path} is empty: expected one name a line.")
 
     line_of: dict[str, int] = {}
     prompt_names = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         name, *rest = (column.strip() for column in line.split("\t"))
         if not name:
             raise ValueError(
@@ -100,8 +108,10 @@ def read_class_names(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]
         if len(rest) > 1 or rest == [""]:
             raise ValueError(
                 f"{path}, line {number}: expected 'name' or "
-                f"'name<TAB>name for prompts', got {line!r}."
+                f"'name<TAB>name for prompts', got {shown(line)}."
             )
+        for each in (name, *rest):
+            check_plain_text(each, f"{path}, line {number}: the name", _LONGEST_NAME)
         if name in line_of:
             raise ValueError(
                 f"{path}, line {number}: class {name!r} is already on line "

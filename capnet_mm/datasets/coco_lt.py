@@ -55,6 +55,7 @@ class COCOLT(ImageListDataset):
     METAINFO = {"classes": COCO_CATEGORIES}
     TRAIN_LIST = "coco_lt_train.txt"
     TEST_LIST = "coco_lt_test.txt"
+    LINKED_FOLDERS = ("train2017", "val2017")
     # Wu et al., ECCV 2020; what tools/prepare_data.py compares with.
     PUBLISHED = {
         "training images": 1909,

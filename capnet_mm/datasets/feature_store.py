@@ -77,7 +77,7 @@ class FeatureStore:
             A file for each missing image, by digest.
         """
         self._remove_parts()
-        seen = _read_json(self.root / "files.json")
+        seen = self._files_seen()
         known = dict(seen)
         for path in paths:
             state = _state(path)
@@ -158,12 +158,8 @@ class FeatureStore:
             if file.name == "about.json":
                 continue
             try:
-                about = json.loads(file.read_text())
-                records = np.load(file.with_suffix(".npy"), mmap_mode="r")
-                checksums = np.array(about["checksums"], dtype=np.uint32)
-                if records.shape[:2] != checksums.shape:
-                    raise ValueError("it does not hold what its .json says")
-            except (OSError, ValueError, KeyError) as error:
+                images, records, checksums = _read_shard(file)
+            except (OSError, ValueError) as error:
                 print_log(
                     f"The feature cache {file} is damaged ({error}): its images are "
                     "computed anew.",
@@ -171,10 +167,19 @@ class FeatureStore:
                 )
                 continue
             self._records[file.stem], self._checksums[file.stem] = records, checksums
-            for row, image in enumerate(about["images"]):
+            for row, image in enumerate(images):
                 self._places[image] = file.stem, row
-        files = _read_json(self.root / "files.json")
+        files = self._files_seen()
         self._digests = {path: state[2] for path, state in files.items()}
+
+    def _files_seen(self) -> dict[str, list]:
+        """Size, time and digest by path, of the entries that are whole."""
+        files = _read_json(self.root / "files.json")
+        return {
+            path: state
+            for path, state in files.items()
+            if isinstance(state, list) and list(map(type, state))[2:] == [str]
+        }
 
     def _remove_parts(self) -> None:
         """Delete what a process that was killed was writing."""
@@ -205,8 +210,31 @@ def _state(path: str) -> list[int] | None:
     return [state.st_size, state.st_mtime_ns]
 
 
-def _read_json(path: Path) -> dict:
+def _read_shard(file: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Images, records, (n, V, R), and checksums, (n, V), of a ``.json`` file."""
+    about = _read_json(file)
+    # As of a file that is written; a pickle is refused, in an archive as well.
+    records = np.lib.format.open_memmap(file.with_suffix(".npy"), mode="r")
+    images, checksums = about.get("images"), about.get("checksums")
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        checksums = np.array(checksums, dtype=np.uint32)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(error) from error
+    is_whole = isinstance(images, list) and all(type(each) is str for each in images)
+    if (
+        not is_whole
+        or (records.dtype, records.ndim) != (np.uint8, 3)
+        or records.shape[:2] != checksums.shape
+        or len(records) != len(images)
+    ):
+        raise ValueError("it does not hold what its .json says")
+    return images, records, checksums
+
+
+def _read_json(path: Path) -> dict:
+    """Content of a file; empty if the file is not there, or holds something else."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    return content if isinstance(content, dict) else {}

@@ -1,13 +1,14 @@
 """Datasets given as a list of images with their labels."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
-from mmengine.fileio import exists, get_file_backend, join_path
+from mmengine.fileio import LocalBackend, exists, get_file_backend, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 from mmpretrain.datasets.base_dataset import expanduser
@@ -98,6 +99,11 @@ class ImageListDataset(MultiLabelDataset):
             pipeline. A test set stops always. Defaults to 'raise'.
         check_images (bool): Whether to look, when loading the list, that every
             image file is there. Defaults to True.
+        allow_outside (bool): Whether paths in the list may lead out of ``data_root``
+            and of the folder of ``data_prefix``: absolute, by "..", or through a link
+            (these folders themselves may be links, and so may those that the layout
+            of VOC-LT, COCO-LT and NUS-WIDE names). Defaults to False: a list of
+            unknown origin cannot have other files read.
         metainfo (dict, optional): Entries that replace those of the list; this is
             where ``prompt_names`` can be given.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.MultiLabelDataset`.
@@ -124,6 +130,8 @@ class ImageListDataset(MultiLabelDataset):
     # Names of the official lists, for subclasses that have them.
     TRAIN_LIST: str | None = None
     TEST_LIST: str | None = None
+    # Folders in the data root that may be links to elsewhere.
+    LINKED_FOLDERS: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -136,6 +144,7 @@ class ImageListDataset(MultiLabelDataset):
         tail_threshold: int = 20,
         corrupt_images: str = "raise",
         check_images: bool = True,
+        allow_outside: bool = False,
         metainfo: dict | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
@@ -153,6 +162,7 @@ class ImageListDataset(MultiLabelDataset):
         frequency_groups((), head_threshold, tail_threshold)  # check them at once
         self.corrupt_images = corrupt_images
         self.check_images = check_images
+        self.allow_outside = allow_outside
         self.head_threshold = head_threshold
         self.tail_threshold = tail_threshold
         self.train_ann_file = _in_root(train_ann_file, data_root)
@@ -213,7 +223,9 @@ class ImageListDataset(MultiLabelDataset):
         for data_info in data_list:
             data_info["img_path"] = join_path(self.img_prefix, data_info["img_path"])
         if self.check_images:
-            self._check_images_exist(data_list)
+            paths = [data_info["img_path"] for data_info in data_list]
+            self._check_images_exist(paths)
+            self._check_links(paths)
         return data_list
 
     def get_data_info(self, idx: int) -> dict:
@@ -245,6 +257,8 @@ class ImageListDataset(MultiLabelDataset):
             ``__getitem__`` takes another image, for a corrupt image in training with
             ``corrupt_images='skip'``.
         """
+        if not self.check_images:  # they were not looked at when the list was loaded
+            self._check_links([self.get_data_info(idx)["img_path"]])
         try:
             return super().prepare_data(idx)
         except CorruptImageError as error:
@@ -361,7 +375,11 @@ class ImageListDataset(MultiLabelDataset):
     def _read_list(self, path: str) -> list[dict]:
         """Read a list; its labels become numbers of this data set's classes."""
         return read_image_list(
-            path, len(self.CLASSES), self.CLASSES, self._text_classes
+            path,
+            len(self.CLASSES),
+            self.CLASSES,
+            self._text_classes,
+            self.allow_outside,
         )
 
     def _check_loader(self) -> None:
@@ -377,9 +395,8 @@ class ImageListDataset(MultiLabelDataset):
                     "JPEG: begin the pipeline with dict(type='LoadImage')."
                 )
 
-    def _check_images_exist(self, data_list: list[dict]) -> None:
+    def _check_images_exist(self, paths: list[str]) -> None:
         backend = get_file_backend(self.img_prefix)
-        paths = [data_info["img_path"] for data_info in data_list]
         missing = [path for path in paths if not backend.isfile(path)]
         if missing:
             named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -388,6 +405,31 @@ class ImageListDataset(MultiLabelDataset):
                 f"missing: {named}. Paths in a list are relative to the data root "
                 "(plus data_prefix): check both, or complete the images."
             )
+
+    def _check_links(self, paths: list[str]) -> None:
+        """Refuse images that are elsewhere, by a link of their own or of a folder."""
+        is_local = isinstance(get_file_backend(self.img_prefix), LocalBackend)
+        if self.allow_outside or not is_local:
+            return
+        folders = (join_path(self.data_root, name) for name in self.LINKED_FOLDERS)
+        roots = {
+            os.path.join(os.path.realpath(folder), "")
+            for folder in (self.data_root, self.img_prefix, *folders)
+        }
+        place_of: dict[str, str] = {}  # many images share a folder
+        for path in paths:
+            folder = os.path.dirname(path)
+            if folder not in place_of:
+                place_of[folder] = os.path.join(os.path.realpath(folder), "")
+            place = place_of[folder]
+            if os.path.islink(path):
+                place = os.path.realpath(path)
+            if not any(place.startswith(root) for root in roots):
+                raise ValueError(
+                    f"{self.ann_file}: the image {path!r} is {place!r} through a link, "
+                    "outside of the data root. If the link is yours, set "
+                    "allow_outside=True of the data set."
+                )
 
     def _count_classes(self) -> None:
         """Set what metainfo says of the training images; none is skipped yet."""

@@ -8,15 +8,18 @@ written with a question mark, ``a.jpg 3 ?7``.
 """
 
 import json
+import pickletools
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mmengine.fileio import get_text, isfile
+from mmengine.fileio import get, isfile
 from mmengine.logging import print_log
+from mmengine.utils import is_abs
 
 from capnet_mm.fileio import replace_files
+from capnet_mm.plain_text import check_plain_text, shown
 
 from .class_order import class_positions, renumber_image
 
@@ -24,8 +27,12 @@ _HINT = (
     "check `ann_file` / `train_ann_file` and `data_root` (lists are looked for in the "
     "data root unless their path is absolute)."
 )
-# int() alone would take "1_0" for 10.
-_TEXT_LABEL = re.compile(r"(\??)(-?\d+)")
+# int() alone would take "1_0" for 10, and fail for thousands of digits.
+_TEXT_LABEL = re.compile("([?]?)(-?[0-9]{1,18})")
+# Not all that Unicode counts as space: a path may have one.
+_SPACE = re.compile("[ \t]+")
+# As of Linux.
+_LONGEST_PATH = 4096
 
 
 def is_json(path: str | Path) -> bool:
@@ -38,6 +45,7 @@ def read_image_list(
     num_classes: int,
     classes: Sequence[str] | None = None,
     text_classes: Sequence[str] | None = None,
+    allow_outside: bool = False,
 ) -> list[dict]:
     """Read an image list: MMPretrain's JSON if it ends in ``.json``, else text.
 
@@ -50,6 +58,8 @@ def read_image_list(
             labels as they are.
         text_classes (Sequence[str], optional): What a list that states no names
             numbers. Defaults to None: ``classes``.
+        allow_outside (bool): Whether paths may leave the folder that they start from.
+            Defaults to False.
 
     Returns:
         list[dict]: ``img_path`` (str) and ``gt_label`` (list of int, sorted and
@@ -75,33 +85,33 @@ def read_image_list(
 
     images, places = [], []
     for place, entry in entries:
-        labels, unknown = set(entry["gt_label"]), set(entry.pop("gt_unknown", ()))
-        _check_labels((*entry["gt_label"], *sorted(unknown)), num_classes, path, place)
-        if labels & unknown:
-            raise ValueError(
-                f"{path}, {place}: label {min(labels & unknown)} is given as positive "
-                "and as unknown; decide for one."
-            )
-        image = {**entry, "gt_label": sorted(labels)}
-        if unknown:
-            image["gt_unknown"] = sorted(unknown)
+        image = _with_sorted_labels(entry, num_classes, f"{path}, {place}")
         if new_label is not None:
             renumber_image(image, new_label)
         images.append(image)
         places.append((entry["img_path"], f"{path}, {place}"))
-    check_images(places, path)
+    check_images(places, path, allow_outside)
     return images
 
 
-def _check_labels(
-    labels: Iterable[int], num_classes: int, path: str, place: str
-) -> None:
-    for label in labels:
+def _with_sorted_labels(entry: dict, num_classes: int, place: str) -> dict:
+    """The entry of an image, whose labels are checked, unique and sorted."""
+    labels, unknown = set(entry["gt_label"]), set(entry.pop("gt_unknown", ()))
+    for label in (*entry["gt_label"], *sorted(unknown)):
         if not 0 <= label < num_classes:
             raise ValueError(
-                f"{path}, {place}: label {label} is out of range; there are "
+                f"{place}: label {shown(label)} is out of range; there are "
                 f"{num_classes} classes, so labels go from 0 to {num_classes - 1}."
             )
+    if labels & unknown:
+        raise ValueError(
+            f"{place}: label {min(labels & unknown)} is given as positive and as "
+            "unknown; decide for one."
+        )
+    image = {**entry, "gt_label": sorted(labels)}
+    if unknown:
+        image["gt_unknown"] = sorted(unknown)
+    return image
 
 
 def _new_labels(
@@ -119,22 +129,39 @@ def _new_labels(
     return new_label
 
 
-def check_images(places: Iterable[tuple[str | int, str]], path: str | Path) -> None:
-    """Refuse a list that names no image, an empty path, or an image twice.
+def check_images(
+    places: Iterable[tuple[str | int, str]],
+    path: str | Path,
+    allow_outside: bool = False,
+) -> None:
+    """Refuse a list that names no image, an image twice, or what is no path inside.
+
+    Links are not looked at.
 
     Args:
         places (Iterable[tuple[str | int, str]]): Path or id of every image, and where
             it stands ("list.txt, line 3").
         path (str | Path): The list.
+        allow_outside (bool): Whether paths may be absolute, addresses, or lead out of
+            their folder by "..". Defaults to False.
 
     Raises:
         ValueError: It is such a list; the message names the place.
     """
     place_of: dict[str, str] = {}
     for image, place in places:
-        if image == "":
-            raise ValueError(f"{place}: the path of the image is empty.")
         key = posixpath.normpath(str(image))  # ./a.jpg is a.jpg
+        if key == ".":
+            raise ValueError(f"{place}: the path of the image is empty.")
+        if isinstance(image, str):
+            check_plain_text(image, f"{place}: the path", _LONGEST_PATH)
+            if not allow_outside and _leads_outside(image, key):
+                raise ValueError(
+                    f"{place}: the path {image!r} leads out of the folder that paths "
+                    "start from (data root and data_prefix). Correct the list or the "
+                    "data root; if you trust the list, set allow_outside=True of the "
+                    "data set."
+                )
         if key in place_of:
             raise ValueError(
                 f"{place}: image {image!r} is already at {place_of[key]}; give each "
@@ -143,6 +170,10 @@ def check_images(places: Iterable[tuple[str | int, str]], path: str | Path) -> N
         place_of[key] = place
     if not place_of:
         raise ValueError(f"Image list {path} is empty: it names no image.")
+
+
+def _leads_outside(path: str, normalized: str) -> bool:
+    return is_abs(path) or "://" in path or normalized.split("/", 1)[0] == ".."
 
 
 def write_image_list(
@@ -202,25 +233,48 @@ def read_json_classes(path: str) -> tuple[list[str], list[str] | None]:
             f"{path} names no classes: expected metainfo.classes, a list of names "
             "(or give the dataset its argument `classes`)."
         )
-    return names, metainfo.get("prompt_names")
+    return names, _names(path, metainfo, "prompt_names")
 
 
 def _stated_classes(path: str, metainfo: dict) -> list[str] | None:
     """The names that a JSON list's labels are numbers of, if it says so."""
     if "categories" in metainfo and "classes" not in metainfo:
-        categories = sorted(metainfo["categories"], key=lambda entry: entry["id"])
-        ids = [entry["id"] for entry in categories]
-        if ids != list(range(len(ids))):
-            raise ValueError(
-                f"{path}: the ids of metainfo.categories are {ids}; they must go from "
-                f"0 to {len(ids) - 1}, each once, since labels are these ids."
-            )
-        return [entry["category_name"] for entry in categories]
-    return metainfo.get("classes")
+        return _category_names(path, metainfo["categories"])
+    return _names(path, metainfo, "classes")
+
+
+def _names(path: str, metainfo: dict, key: str) -> list[str] | None:
+    names = metainfo.get(key)
+    if names is None or _is_list_of(names, str):
+        return names
+    raise ValueError(
+        f"{path}: expected metainfo.{key}, where it is given, to be a list of names, "
+        f"got {shown(names)}."
+    )
+
+
+def _category_names(path: str, categories: object) -> list[str]:
+    is_whole = _is_list_of(categories, dict) and all(
+        type(entry.get("id")) is int and isinstance(entry.get("category_name"), str)
+        for entry in categories
+    )
+    if not is_whole:
+        raise ValueError(
+            f"{path}: expected metainfo.categories to be a list of objects with 'id', "
+            f"a whole number, and 'category_name', got {shown(categories)}."
+        )
+    categories = sorted(categories, key=lambda entry: entry["id"])
+    ids = [entry["id"] for entry in categories]
+    if ids != list(range(len(ids))):
+        raise ValueError(
+            f"{path}: the ids of metainfo.categories are {shown(ids)}; they must go "
+            f"from 0 to {len(ids) - 1}, each once, since labels are these ids."
+        )
+    return [entry["category_name"] for entry in categories]
 
 
 def read_text(path: str | Path, what: str, hint: str) -> str:
-    """Read UTF-8 text.
+    r"""Read UTF-8 text.
 
     Args:
         path (str | Path): The file.
@@ -228,58 +282,114 @@ def read_text(path: str | Path, what: str, hint: str) -> str:
         hint (str): What to do if it is missing.
 
     Returns:
-        str: Its text, without a byte order mark.
+        str: Its text, without a byte order mark; lines end with ``\n``.
 
     Raises:
         FileNotFoundError: It is missing.
-        ValueError: It is not UTF-8.
+        ValueError: It is a pickle, which is not loaded, or is not UTF-8.
     """
     if not isfile(path):
         raise FileNotFoundError(f"There is no {what} {path}: {hint}")
+    content = get(path)
+    if _is_pickle(content):
+        raise ValueError(
+            f"The {what} {path} is a Python pickle. It is not loaded, since a pickle "
+            "can run any code: give it as text."
+        )
     try:
         # "-sig": editors on Windows put a byte order mark before the first line.
-        return get_text(path, encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"The {what} {path} is not UTF-8 text: {error}.") from error
+    # Whoever parts lines does so by this sign alone: splitlines() knows ten more, and
+    # the number of a line may be a label.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json(path: str | Path, what: str, hint: str, **options) -> object:
+def _is_pickle(content: bytes) -> bool:
+    """Whether this is a pickle, of the oldest protocol too, which is text."""
+    if content[:1] == b"\x80":
+        return True
+    content = content.rstrip()
+    # Words that end with a full stop are seldom a program of pickle's.
+    if content[-1:] != b"." or not content.startswith((b"(", b"c", b"]", b"}")):
+        return False
+    try:
+        *_, (last, _, position) = pickletools.genops(content)
+    except ValueError:
+        return False
+    return last.name == "STOP" and position == len(content) - 1
+
+
+def read_json(
+    path: str | Path, what: str, hint: str, change: Callable | None = None
+) -> object:
     """Read JSON.
 
     Args:
         path (str | Path): The file, in UTF-8.
         what (str): What it is, for the error message.
         hint (str): What to do if it is missing.
-        **options: Of ``json.loads``.
+        change (Callable, optional): What to do to each object. Defaults to None:
+            nothing.
 
     Returns:
         object: What it holds.
 
     Raises:
         FileNotFoundError: It is missing.
-        ValueError: It is not UTF-8, or no JSON.
+        ValueError: It is not UTF-8, or no JSON; or an object has a key twice.
     """
-    text = read_text(path, what, hint)
+    return parse_json(read_text(path, what, hint), path, change)
+
+
+def parse_json(text: str, place: str | Path, change: Callable | None = None) -> object:
+    """Read JSON, more strictly than Python does.
+
+    Args:
+        text (str): The JSON.
+        place (str | Path): Where it stands, for the error message.
+        change (Callable, optional): What to do to each object. Defaults to None:
+            nothing.
+
+    Returns:
+        object: What it holds.
+
+    Raises:
+        ValueError: It is no JSON; or an object has a key twice.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict:
+        entry = dict(pairs)
+        if len(entry) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"an object has the key {shown(twice)} twice")
+        return entry if change is None else change(entry)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON's")
+
     try:
-        return json.loads(text, **options)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place} is not valid JSON: {error}.") from error
 
 
 def _text_entries(path: str):
-    lines = read_text(path, "image list", _HINT).splitlines()
+    lines = read_text(path, "image list", _HINT).split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        img_path, *words = line.split()
+        img_path, *words = _SPACE.split(line.strip(" \t"))
         entry = {"img_path": img_path, "gt_label": [], "gt_unknown": []}
         for word in words:
             match = _TEXT_LABEL.fullmatch(word)
             if match is None:
                 raise ValueError(
-                    f"{path}, line {number}: label {word!r} is not a whole number; "
-                    "expected 'path label label …', with ?label for one that is "
-                    "unknown (a path with spaces in it needs the JSON format)."
+                    f"{path}, line {number}: label {shown(word)} is not a whole "
+                    "number; expected 'path label label …', with ?label for one that "
+                    "is unknown (a path with spaces in it needs the JSON format)."
                 )
             entry["gt_unknown" if match[1] else "gt_label"].append(int(match[2]))
         yield f"line {number}", entry
@@ -291,27 +401,28 @@ def _json_entries(path: str, data_list: list):
         if not isinstance(entry, dict) or not isinstance(entry.get("img_path"), str):
             raise ValueError(
                 f"{path}, {place}: expected an object with the path of the image as "
-                f"'img_path', got {entry!r}."
+                f"'img_path', got {shown(entry)}."
             )
         labels = entry.get("gt_label")
-        if not _is_label_list(labels):
+        if not _is_list_of(labels, int):
             raise ValueError(
-                f"{path}, {place} ({entry['img_path']}): expected 'gt_label', a list "
-                f"of whole numbers (empty for an image without labels), got "
-                f"{labels!r}."
+                f"{path}, {place} ({shown(entry['img_path'])}): expected 'gt_label', a "
+                "list of whole numbers (empty for an image without labels), got "
+                f"{shown(labels)}."
             )
         unknown = entry.get("gt_unknown", [])
-        if not _is_label_list(unknown):
+        if not _is_list_of(unknown, int):
             raise ValueError(
-                f"{path}, {place} ({entry['img_path']}): expected 'gt_unknown', where "
-                f"it is given, to be a list of whole numbers, got {unknown!r}."
+                f"{path}, {place} ({shown(entry['img_path'])}): expected 'gt_unknown', "
+                "where it is given, to be a list of whole numbers, got "
+                f"{shown(unknown)}."
             )
         yield place, entry
 
 
-def _is_label_list(value) -> bool:
+def _is_list_of(value: object, kind: type) -> bool:
     # bool is an int in Python, but true is no label.
-    return isinstance(value, list) and all(type(label) is int for label in value)
+    return isinstance(value, list) and all(type(each) is kind for each in value)
 
 
 def _load_json(path: str) -> dict:

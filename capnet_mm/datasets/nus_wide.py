@@ -70,5 +70,6 @@ class NUSWIDE(ImageListDataset):
     METAINFO = {"classes": NUS_WIDE_CONCEPTS, "prompt_names": NUS_WIDE_PROMPT_NAMES}
     TRAIN_LIST = "nus_wide_train.json"
     TEST_LIST = "nus_wide_test.json"
+    LINKED_FOLDERS = ("Flickr",)
     # The data set's own page; what tools/prepare_data.py compares with.
     PUBLISHED = {"training images": 161789, "test images": 107859}

@@ -51,6 +51,13 @@ class VOCLT(ImageListDataset):
     METAINFO = {"classes": VOC2007_CATEGORIES, "prompt_names": VOC_PROMPT_NAMES}
     TRAIN_LIST = "voc_lt_train.txt"
     TEST_LIST = "voc_lt_test.txt"
+    LINKED_FOLDERS = (
+        "VOCdevkit",
+        "VOCdevkit/VOC2007",
+        "VOCdevkit/VOC2012",
+        "VOCdevkit/VOC2007/JPEGImages",
+        "VOCdevkit/VOC2012/JPEGImages",
+    )
     # Wu et al., ECCV 2020; what tools/prepare_data.py compares with.
     PUBLISHED = {
         "training images": 1142,

@@ -70,9 +70,7 @@ def read_coco_instances(path: Path) -> CocoInstances:
     """
     hint = "unpack annotations_trainval2017.zip into the data root."
     # Outlines are nine tenths of the file and more of the memory; none is kept.
-    content = read_json(
-        path, "COCO annotation file", hint, object_hook=_without_outline
-    )
+    content = read_json(path, "COCO annotation file", hint, change=_without_outline)
     label_of = {}
     for place, entry in _entries(content, path, "categories", name=str, id=int):
         name = entry["name"]

@@ -32,7 +32,6 @@ def read_id_list(files: SourceFiles, path: Path, num_classes: int) -> list[Liste
 
     A real pickle is refused and never loaded: that can run code.
     """
-    _refuse_pickle(path)
     images = files.read_images(path, _HINT, partial(_parse, num_classes=num_classes))
     bare = [image for image in images if image.labels is None]
     if 0 < len(bare) < len(images):
@@ -61,16 +60,3 @@ def _parse(line: str, place: str, num_classes: int) -> ListedImage:
             numbers = f"a whole number from 0 to {num_classes - 1}"
             raise ValueError(f"{place}: label {word!r} is not {numbers}.")
     return ListedImage(image.stem, tuple(sorted(set(map(int, words)))), place)
-
-
-def _refuse_pickle(path: Path) -> None:
-    content = path.read_bytes() if path.is_file() else b""
-    # Binary protocols begin with 0x80; the textual one ends with a full stop after
-    # an opening bracket or a global.
-    textual = content.startswith((b"(", b"c", b"]", b"}"))
-    if content[:1] == b"\x80" or (textual and content.rstrip()[-1:] == b"."):
-        raise ValueError(
-            f"{path} is a Python pickle. It is not loaded, since a pickle can run any "
-            "code: give the list as text, one id a line (the DB-loss project's "
-            "img_id.txt, or its img_id.pkl that is text), or LMPT's list."
-        )

@@ -138,7 +138,7 @@ def _read_columns(
     labels: list[list[int]] = [[] for _ in images]
     for label, path in enumerate(columns):
         hint = "unpack Groundtruth.zip into the data root."
-        lines = read_text(path, "label file", hint).rstrip().splitlines()
+        lines = read_text(path, "label file", hint).rstrip().split("\n")
         if len(lines) != len(images):
             raise ValueError(
                 f"{path} has {len(lines):,} lines, but {list_path} has {len(images):,} "
@@ -171,7 +171,8 @@ def _clean(path: str) -> str:
 
 
 def _check_concepts(path: Path) -> None:
-    names = path.read_text(encoding="utf-8-sig").split()
+    hint = "unpack ConceptsList.zip into the data root."
+    names = read_text(path, "list of concepts", hint).split()
     if len(names) != len(NUS_WIDE_CONCEPTS):
         raise ValueError(f"{path} names {len(names)} concepts, expected 81.")
     pairs = zip(names, NUS_WIDE_CONCEPTS, strict=True)

@@ -12,7 +12,6 @@ Labels stand, by the name of their file, in
   (none: an image without labels).
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from capnet_mm.datasets.class_names import (
     read_class_names,
     readable_name,
 )
-from capnet_mm.datasets.list_files import check_images, read_text
+from capnet_mm.datasets.list_files import check_images, parse_json, read_text
 
 from .labelled_set import LabelledSet
 from .reading import SourceFiles, clean_path, wrong
@@ -132,10 +131,7 @@ def _read_jsonl(files: SourceFiles, path: Path, columns: Columns) -> list[LabelR
     )
 
     def parse(line: str, place: str) -> LabelRow:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{place} is not valid JSON: {error}.") from error
+        entry = parse_json(line, place)
         entry = entry if isinstance(entry, dict) else {}
         image, names = map(entry.get, keys)
         unknown = entry.get("unknown", [])
@@ -152,7 +148,7 @@ def _read_folder(files: SourceFiles, folder: Path, image_dir: str) -> list[Label
     suffixes = (*_SUFFIXES, *map(str.upper, _SUFFIXES))
     rows = []
     for path in paths:
-        names = map(str.strip, read_text(path, "label file", _HINT).splitlines())
+        names = map(str.strip, read_text(path, "label file", _HINT).split("\n"))
         stem = path.relative_to(folder).with_suffix("").as_posix()
         there = [each for each in suffixes if (image_dir / f"{stem}{each}").is_file()]
         if len({suffix.lower() for suffix in there}) > 1:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from capnet_mm.datasets.list_files import check_images, read_text
+from capnet_mm.plain_text import shown
 
 from .labelled_set import LabelledSet
 
 
 def wrong(place: str, expected: str, got: object) -> ValueError:
     """Make the error that something else than expected stands in a place."""
-    return ValueError(f"{place}: expected {expected}, got {got!r}.")
+    return ValueError(f"{place}: expected {expected}, got {shown(got)}.")
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from capnet_mm.datasets.voc_lt import VOCLT
+from capnet_mm.plain_text import shown
 
 from .id_lists import read_id_list
 from .labelled_set import LABEL_SOURCES, LabelledImage, LabelledSet, Labels
@@ -58,6 +59,17 @@ def read_voc_lt(
     return result
 
 
+class _TreeWithoutEntities(ElementTree.TreeBuilder):
+    """Refuses a document type before anything of it is read.
+
+    VOC's files have none. It is where entities are declared, which a few lines of can
+    grow to gigabytes, or name other files.
+    """
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("it has a <!DOCTYPE>, which no annotation of VOC's has")
+
+
 def read_voc_annotation(path: str | Path) -> tuple[Labels, Labels]:
     """Read the classes of one image of PASCAL VOC, ``Annotations/<id>.xml``.
 
@@ -66,7 +78,8 @@ def read_voc_annotation(path: str | Path) -> tuple[Labels, Labels]:
     or object.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        parser = ElementTree.XMLParser(target=_TreeWithoutEntities())
+        root = ElementTree.parse(path, parser).getroot()
     except FileNotFoundError:
         raise FileNotFoundError(
             f"There is no annotation {path}: unpack VOC's Annotations, or give a list "
@@ -75,6 +88,8 @@ def read_voc_annotation(path: str | Path) -> tuple[Labels, Labels]:
     except ElementTree.ParseError as error:
         place = "line {}, column {}".format(*error.position)
         raise ValueError(f"{path}, {place}: not valid XML ({error}).") from error
+    except (LookupError, ValueError) as error:  # the encoding that it states
+        raise ValueError(f"{path} cannot be read: {error}.") from error
     if root.tag != "annotation":
         raise ValueError(f"{path}: the root element is <{root.tag}>, not <annotation>.")
     found: dict[str, set[int]] = {"0": set(), "1": set()}  # by the mark "difficult"
@@ -84,9 +99,11 @@ def read_voc_annotation(path: str | Path) -> tuple[Labels, Labels]:
         name = (element.findtext("name") or "").strip()
         flag = element.findtext("difficult", "0").strip()
         if name not in _LABEL_OF:
-            raise ValueError(f"{place}: <name> is {name!r}, none of VOC's 20 classes.")
+            known = "none of VOC's 20 classes"
+            raise ValueError(f"{place}: <name> is {shown(name)}, {known}.")
         if flag not in found:
-            raise ValueError(f"{place} ({name}): <difficult> is {flag!r}, not 0 or 1.")
+            found_flag = f"<difficult> is {shown(flag)}, not 0 or 1"
+            raise ValueError(f"{place} ({name}): {found_flag}.")
         found[flag].add(_LABEL_OF[name])
     return tuple(sorted(found["0"])), tuple(sorted(found["1"] - found["0"]))
 

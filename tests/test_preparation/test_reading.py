@@ -42,15 +42,23 @@ def test_a_folder_is_named_by_one_hash_of_names_and_hashes(tmp_path):
 
 def test_lines_are_numbered_as_in_the_file(tmp_path):
     files, path = SourceFiles(tmp_path), tmp_path / "list.txt"
-    path.write_bytes("\ufeffa\r\n \r\nb\u2028c\r\n\r\n".encode())
+    path.write_bytes("\ufeffa\r\n \r\nb\u3000c\r\n\r\n".encode())
     images = files.read_images(path, "", Image)
     assert [place.rpartition(", ")[2] for _, place in images] == ["line 1", "line 3"]
-    assert [image.path for image in images] == ["a", "b\u2028c"]
+    assert [image.path for image in images] == ["a", "b\u3000c"]
     images = files.read_images(path, "", Image, blank=True)
     assert [image.path.strip() for image in images[:2]] == ["a", ""]
     assert (
         files.records == [dict(path="list.txt", sha256=sha256(path.read_bytes()))] * 2
     )
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\x0c", "\x1c", "\x1b[2J"])
+def test_signs_that_only_look_like_the_end_of_a_line_are_refused(sign, tmp_path):
+    files, path = SourceFiles(tmp_path), tmp_path / "list.txt"
+    path.write_bytes(f"a\nb{sign}c\n".encode())
+    with pytest.raises(ValueError, match=r"list.txt, line 2: the path .* control"):
+        files.read_images(path, "", Image)
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,11 @@ class LoadImage(LoadImageFromFile):
     def _decode(self, content: bytes) -> tuple[np.ndarray, tuple[int, int]]:
         """Pixels, and height and width of the whole image."""
         with Image.open(io.BytesIO(content)) as image:
+            if image.format == "EPS":
+                raise OSError("EPS is a program, which Ghostscript would have to run")
             if image.mode == "RGB" and self.color_type.startswith("color"):
                 return self._decode_color(image)
+            _check_size(image)
         img = mmcv.imfrombytes(content, flag=self.color_type, backend="pillow")
         # Its BGR is a view of RGB with a negative stride, which torch.from_numpy
         # refuses.
@@ -160,6 +163,7 @@ class LoadImage(LoadImageFromFile):
         width, height = image.size
         if self.min_edge is not None:
             image.draft(None, (self.min_edge, self.min_edge))  # JPEG only
+        _check_size(image)
         if self.color_type == "color":
             orientation = image.getexif().get(_ORIENTATION, 1)
             if orientation in _SIDEWAYS:
@@ -177,6 +181,16 @@ class LoadImage(LoadImageFromFile):
             f"{self.__class__.__name__}(to_float32={self.to_float32}, "
             f"color_type='{self.color_type}', backend_args={self.backend_args}, "
             f"min_edge={self.min_edge})"
+        )
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse what a small file may be blown up to; Pillow warns, up to twice that."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width:,} x {image.height:,} pixels are more than "
+            f"PIL.Image.MAX_IMAGE_PIXELS = {limit:,}, maybe a decompression bomb"
         )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from mmpretrain.registry import DATASETS
 
+from capnet_mm.plain_text import check_plain_text, shown
+
 
 def resolve_class_names(
     classes: dict | Sequence[str],
@@ -24,12 +26,14 @@ def resolve_class_names(
         nothing else is stated.
 
     Raises:
-        ValueError: For no names, a repeated one, or a single string.
+        ValueError: For no names, a repeated one, a single string, or a name that is no
+            line of plain text of up to 1,000 characters.
         FileNotFoundError: The names are in a file that is missing.
     """
     if isinstance(classes, str):
         raise ValueError(
-            f"classes must be a list of names or a data set's config, got {classes!r}."
+            "classes must be a list of names or a data set's config, got "
+            f"{shown(classes)}."
         )
     stated = classes
     if isinstance(classes, dict) and "type" in classes:
@@ -39,8 +43,12 @@ def resolve_class_names(
     names = tuple(stated.get("classes") or ())
     if not names:
         raise ValueError(
-            f"{classes} gives no class names; the head needs at least one."
+            f"{shown(classes)} gives no class names; the head needs at least one."
         )
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"The class name {shown(name)} is no text.")
+        check_plain_text(name, "The class name", 1000)
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise ValueError(f"Class names are repeated: {repeated}.")
