@@ -76,6 +76,8 @@ EXTRAS = {
         "pytest>=7",
         # Runs the tests in several processes.
         "pytest-xdist>=3.2",
+        # Draws the input that readers and losses are tested with.
+        "hypothesis>=6.100",
         # Tests check style as well.
         "ruff>=0.5",
         # The independent source that average precision is checked against.

@@ -2,6 +2,7 @@
 
 import torch
 from mmpretrain.models.heads import MultiLabelLinearClsHead
+from mmpretrain.models.losses import AsymmetricLoss, FocalLoss
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -9,6 +10,10 @@ from torch.nn import functional as F
 
 # A logit at which the loss of a negative is 0 in every precision.
 _CERTAINLY_NEGATIVE = -1e4
+# Losses of MMPretrain's that take targets in one column, (B, 1), for numbers of
+# classes: of a single class, its negatives for positives. A second class that nothing
+# shows has no loss.
+_READ_AS_NUMBERS = (AsymmetricLoss, FocalLoss)
 
 
 class PartialLabelMixin:
@@ -19,6 +24,9 @@ class PartialLabelMixin:
     place. A loss with ``takes_unknown = True`` gets the -1 itself, so that it can
     leave the entry out of its average. A loss that smooths labels makes a positive
     share of the certain negative: the gradients are right, the value logged is not.
+
+    The loss is computed in float32 at least: the sums and the smallest numbers of some
+    losses leave the range of half precision.
     """
 
     takes_unknown = True
@@ -29,12 +37,16 @@ class PartialLabelMixin:
         self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
     ) -> dict[str, Tensor]:
         """Compute the loss on logits, (B, C)."""
+        cls_score = cls_score.to(torch.promote_types(cls_score.dtype, torch.float32))
         target = multi_label_targets(data_samples, cls_score.shape[1])
         if self.unknown_target is not None:
             target = target.masked_fill(target < 0, self.unknown_target)
         if not getattr(self.loss_module, "takes_unknown", False):
             cls_score = cls_score.masked_fill(target < 0, _CERTAINLY_NEGATIVE)
             target = target.clamp(min=0)
+        if cls_score.shape[1] == 1 and isinstance(self.loss_module, _READ_AS_NUMBERS):
+            cls_score = F.pad(cls_score, (0, 1), value=_CERTAINLY_NEGATIVE)
+            target = F.pad(target, (0, 1))
         loss = self.loss_module(cls_score, target, avg_factor=len(target), **kwargs)
         return dict(loss=loss)
 
