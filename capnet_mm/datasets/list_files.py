@@ -157,15 +157,15 @@ def check_images(
             check_plain_text(image, f"{place}: the path", _LONGEST_PATH)
             if not allow_outside and _leads_outside(image, key):
                 raise ValueError(
-                    f"{place}: the path {image!r} leads out of the folder that paths "
-                    "start from (data root and data_prefix). Correct the list or the "
+                    f"{place}: the path {shown(image)} leads out of the folder that "
+                    "paths start from (data root and data_prefix). Correct the list or the "
                     "data root; if you trust the list, set allow_outside=True of the "
                     "data set."
                 )
         if key in place_of:
             raise ValueError(
-                f"{place}: image {image!r} is already at {place_of[key]}; give each "
-                "image once, with all its labels."
+                f"{place}: image {shown(image)} is already at {place_of[key]}; give "
+                "each image once, with all its labels."
             )
         place_of[key] = place
     if not place_of:
@@ -191,7 +191,8 @@ def write_image_list(
         metainfo (dict, optional): For JSON: class names and the like.
 
     Raises:
-        ValueError: A path has a space in it, which a text list cannot hold.
+        ValueError: A path has a space in it or begins with a byte order mark, which a
+            text list cannot hold.
     """
     path = Path(path).expanduser()
     if is_json(path):
@@ -204,10 +205,11 @@ def write_image_list(
 
 def _text_line(image: dict) -> str:
     img_path = image["img_path"]
-    if img_path.split() != [img_path]:
+    # The mark would be taken for that of the file.
+    if img_path.split() != [img_path] or img_path.startswith("\ufeff"):
         raise ValueError(
-            f"The path {img_path!r} has a space in it or is empty, which a text list "
-            "cannot hold: write a .json list."
+            f"The path {shown(img_path)} has a space in it, begins with a byte order "
+            "mark or is empty, which a text list cannot hold: write a .json list."
         )
     unknown = (f"?{label}" for label in image.get("gt_unknown", ()))
     return " ".join([img_path, *map(str, image["gt_label"]), *unknown])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from capnet_mm.datasets.coco_lt import COCOLT
 from capnet_mm.datasets.list_files import check_images, read_json
+from capnet_mm.plain_text import shown
 
 from .id_lists import ListedImage, read_id_list
 from .labelled_set import LABEL_SOURCES, LabelledImage, LabelledSet, Labels
@@ -75,7 +76,7 @@ def read_coco_instances(path: Path) -> CocoInstances:
     for place, entry in _entries(content, path, "categories", name=str, id=int):
         name = entry["name"]
         if name not in _LABEL_OF:
-            raise ValueError(f"{place}: {name!r} is none of COCO's 80 classes.")
+            raise ValueError(f"{place}: {shown(name)} is none of COCO's 80 classes.")
         label_of[entry["id"]] = _LABEL_OF[name]
     images = list(_entries(content, path, "images", id=int, file_name=str))
     check_images(((entry["id"], place) for place, entry in images), path)
@@ -165,8 +166,8 @@ def _look_up(
     """File name and labels of an image by the annotations."""
     if not image.image_id.isdecimal():
         raise ValueError(
-            f"{image.place}: {image.image_id!r} is no id of a COCO image; expected a "
-            "number, as in 554625 or train2017/000000554625.jpg."
+            f"{image.place}: {shown(image.image_id)} is no id of a COCO image; expected "
+            "a number, as in 554625 or train2017/000000554625.jpg."
         )
     image_id = int(image.image_id)
     if instances is None:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from capnet_mm.plain_text import shown
+
 from .labelled_set import Labels
 from .reading import SourceFiles, wrong
 
@@ -48,8 +50,8 @@ def _parse(line: str, place: str, num_classes: int) -> ListedImage:
         if not words:
             return ListedImage(first, None, place)
         raise ValueError(
-            f"{place}: {line!r} is an id with further columns. Of VOC's ImageSets, "
-            "give the file of all classes (trainval.txt), not that of one class "
+            f"{place}: {shown(line)} is an id with further columns. Of VOC's "
+            "ImageSets, give the file of all classes (trainval.txt), not that of one class "
             "(cow_trainval.txt)."
         )
     image = PurePosixPath(first.replace("\\", "/"))
@@ -58,5 +60,5 @@ def _parse(line: str, place: str, num_classes: int) -> ListedImage:
     for word in words:
         if not re.fullmatch("[0-9]+", word) or int(word) >= num_classes:
             numbers = f"a whole number from 0 to {num_classes - 1}"
-            raise ValueError(f"{place}: label {word!r} is not {numbers}.")
+            raise ValueError(f"{place}: label {shown(word)} is not {numbers}.")
     return ListedImage(image.stem, tuple(sorted(set(map(int, words)))), place)

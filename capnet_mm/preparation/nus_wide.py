@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 
 from capnet_mm.datasets.list_files import check_images, read_text
 from capnet_mm.datasets.nus_wide import NUS_WIDE_CONCEPTS, NUSWIDE
+from capnet_mm.plain_text import shown
 
 from .labelled_set import LabelledImage, LabelledSet, Labels
 from .reading import SourceFiles, clean_path, wrong
@@ -178,5 +179,5 @@ def _check_concepts(path: Path) -> None:
     pairs = zip(names, NUS_WIDE_CONCEPTS, strict=True)
     for number, (name, published) in enumerate(pairs, start=1):
         if name != published:
-            found = f"concept {name!r}, expected {published!r}, as published"
+            found = f"concept {shown(name)}, expected {published!r}, as published"
             raise ValueError(f"{path}, line {number}: {found}.")

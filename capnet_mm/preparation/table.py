@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from capnet_mm.datasets.list_files import read_text
+from capnet_mm.plain_text import shown
 
 from .labelled_set import LabelledImage
 from .reading import SourceFiles, clean_path, wrong
@@ -97,7 +98,7 @@ def label_rows(
         )
         if labels & unknown:
             name = classes[min(labels & unknown)]
-            both = f"{name!r} is given as a label and as unknown"
+            both = f"{shown(name)} is given as a label and as unknown"
             raise ValueError(f"{row.place}: {both}; decide for one.")
         path = str(PurePosixPath(image_dir) / row.path)
         image = LabelledImage(path, tuple(sorted(labels)), tuple(sorted(unknown)))
@@ -120,7 +121,9 @@ def _resolve(
         raise wrong(place, expected, header)
     for name in columns[:3]:
         if name and name not in header:
-            raise ValueError(f"{place}: there is no column {name!r} in {header}.")
+            raise ValueError(
+                f"{place}: there is no column {name!r} in {shown(header)}."
+            )
     path_column = columns.path_column or header[0]
     known = (path_column, columns.split_column)
     others = [name for name in header if name not in known]
@@ -136,14 +139,15 @@ def _row(
     split = cell_of.get(columns.split_column, "")
     if columns.split_column and split not in _SPLITS:
         known = ", ".join(_SPLITS)
-        raise ValueError(f"{place}: split {split!r} is none of {known}.")
+        raise ValueError(f"{place}: split {shown(split)} is none of {known}.")
     if columns.labels_column:
         cell = cell_of[columns.labels_column]
         return LabelRow(path, _names(cell, columns.separator, place), [], place, split)
     for name in classes:
         if cell_of[name] not in ("0", "1", "-1"):
             raise ValueError(
-                f"{place}, column {name!r}: expected 0, 1 or -1, got {cell_of[name]!r} "
+                f"{place}, column {shown(name)}: expected 0, 1 or -1, got "
+                f"{shown(cell_of[name])} "
                 "(is this a table with class names? then name their column with "
                 "--labels-column)."
             )
@@ -172,4 +176,4 @@ def _label(name: str, label_of: dict[str, int], numbers: bool, place: str) -> in
         return int(name)
     known = f"none of the {len(label_of)} classes"
     known += f" and no number from 0 to {len(label_of) - 1}" if numbers else ""
-    raise ValueError(f"{place}: label {name!r} is {known}; add it, or correct it.")
+    raise ValueError(f"{place}: label {shown(name)} is {known}; add it, or correct it.")
