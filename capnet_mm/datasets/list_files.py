@@ -158,9 +158,9 @@ def check_images(
             if not allow_outside and _leads_outside(image, key):
                 raise ValueError(
                     f"{place}: the path {shown(image)} leads out of the folder that "
-                    "paths start from (data root and data_prefix). Correct the list or the "
-                    "data root; if you trust the list, set allow_outside=True of the "
-                    "data set."
+                    "paths start from (data root and data_prefix). Correct the list or "
+                    "the data root; if you trust the list, set allow_outside=True of "
+                    "the data set."
                 )
         if key in place_of:
             raise ValueError(

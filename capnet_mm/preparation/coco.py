@@ -166,8 +166,8 @@ def _look_up(
     """File name and labels of an image by the annotations."""
     if not image.image_id.isdecimal():
         raise ValueError(
-            f"{image.place}: {shown(image.image_id)} is no id of a COCO image; expected "
-            "a number, as in 554625 or train2017/000000554625.jpg."
+            f"{image.place}: {shown(image.image_id)} is no id of a COCO image; "
+            "expected a number, as in 554625 or train2017/000000554625.jpg."
         )
     image_id = int(image.image_id)
     if instances is None:

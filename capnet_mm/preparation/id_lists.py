@@ -51,8 +51,8 @@ def _parse(line: str, place: str, num_classes: int) -> ListedImage:
             return ListedImage(first, None, place)
         raise ValueError(
             f"{place}: {shown(line)} is an id with further columns. Of VOC's "
-            "ImageSets, give the file of all classes (trainval.txt), not that of one class "
-            "(cow_trainval.txt)."
+            "ImageSets, give the file of all classes (trainval.txt), not that of one "
+            "class (cow_trainval.txt)."
         )
     image = PurePosixPath(first.replace("\\", "/"))
     if not image.suffix:
