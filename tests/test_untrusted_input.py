@@ -460,3 +460,99 @@ def test_no_ghostscript_is_run(tmp_path, monkeypatch):
         Image.new(mode, (8, 8)).save(tmp_path / "a.jpg", format="EPS")
         with pytest.raises(ValueError, match="EPS is a program"):
             LoadImage()(dict(img_path=str(tmp_path / "a.jpg")))
+
+
+# Names
+
+
+REFUSED = ["dog\ncat", "dog\x1b[2J", "dog\x07", "dog\u202e", "x" * 10**7, " ", 3, None]
+ODD = [
+    "<script>alert(1)</script>",
+    "</style><img src=x onerror=alert(1)>",
+    r"$\frac{1}$",
+    "$x",
+    "{{7*7}} {% raise %}",
+    "[red]x[/red] [/]",
+    "| a | `b` **c** &lt;",
+    "%s {0} \\",
+    "=cmd()|'/c'!A1",
+    "x" * 1000,
+    "猫 👩‍🚒",
+]
+
+
+@pytest.mark.parametrize("name", REFUSED, ids=lambda name: repr(name)[:20])
+def test_names_that_spoil_a_line_are_refused_wherever_they_stand(name, tmp_path):
+    (tmp_path / "list.txt").write_text("a.jpg 0\n")
+    metainfo = dict(classes=["cat", name])
+    content = dict(metainfo=metainfo, data_list=[dict(img_path="a", gt_label=[])])
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    root = dict(data_root=str(tmp_path), check_images=False)
+    head = dict(type="CorrelationPromptHead", text_encoder=dict(model="ViT-B-32"))
+    reads = [
+        lambda: ImageListDataset("list.txt", classes=["cat", name], **root),
+        lambda: ImageListDataset("list.json", **root),
+        lambda: read_own_data(tmp_path, tmp_path / "t.jsonl"),
+        lambda: MODELS.build(dict(head, classes=["cat", name])),
+    ]
+    row = dict(path="a.jpg", labels=[name, "cat"])
+    (tmp_path / "t.jsonl").write_text(json.dumps(row))
+    if name == " ":  # of a row it means nothing; a head may have it
+        reads = reads[:2]
+    if name == 3:  # the number of a class, in a row
+        del reads[2]
+    for read in reads:
+        with pytest.raises(ValueError) as caught:
+            read()
+        assert str(caught.value).replace("\n", "").isprintable()
+        assert len(str(caught.value)) < 1000
+
+
+def test_odd_names_are_shown_as_they_are_in_report_tables_and_page(capsys):
+    from html.parser import HTMLParser
+
+    from test_visualization.conftest import entry
+
+    from capnet_mm.tables import Table
+    from capnet_mm.visualization.report import Prediction, RunReport, report_files
+
+    classes = [entry(name, 99 - i, "medium", 50.0) for i, name in enumerate(ODD)]
+    shown = np.zeros((8, 8, 3), np.uint8)
+    scores = np.linspace(0, 1, len(ODD))
+    files = report_files(
+        RunReport(
+            config="<b>",
+            phase="test",
+            metrics={"multi-label/mAP": 50.0},
+            classes=classes,
+            names=ODD,
+            predictions=[Prediction(shown, scores, np.ones(len(ODD), int))],
+        )
+    )
+
+    class Page(HTMLParser):
+        tags, text = set(), ""
+
+        def handle_starttag(self, tag, attributes):
+            self.tags.add(tag)
+            assert not [name for name, _ in attributes if name.startswith("on")]
+
+        def handle_data(self, data):
+            self.text += data
+
+    page = Page()
+    page.feed(files["report.html"].decode())
+    assert "script" not in page.tags and "b" not in page.tags
+    assert [name for name in ODD if name not in page.text] == []
+    numbers = json.loads(files["report.json"])
+    assert [each["name"] for each in numbers["classes"]] == ODD
+    Table(("class", "AP"), [(name, "1") for name in ODD]).print()
+    printed = capsys.readouterr().out
+    assert [name for name in ODD if name not in printed] == []
+
+
+def test_a_table_writes_out_what_a_terminal_would_act_upon():
+    from capnet_mm.tables import Table
+
+    text = Table(("pict\x1bure",), [("a\x1b]0;x\x07.jpg",)]).to_text()
+    assert text.splitlines() == [r"pict\x1bure", r"a\x1b]0;x\x07.jpg"]
