@@ -8,7 +8,15 @@ from . import compat
 
 compat.prepare()  # before anything below imports torchvision
 
+from mmpretrain import registry  # noqa: E402
+
 from . import datasets, engine, evaluation, models  # noqa: E402
+from .arguments import check_registered  # noqa: E402
+
+check_registered(
+    [each for each in vars(registry).values() if isinstance(each, registry.Registry)],
+    package=__name__,
+)
 
 __version__ = "0.1.0"
 

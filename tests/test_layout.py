@@ -13,7 +13,7 @@ ROOMS = sorted(
     path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
 )
 # At the bottom: tables, whole files and checkpoints may be used by everybody.
-BOTTOM = {"checkpoint", "compat", "fileio", "plain_text", "tables"}
+BOTTOM = {"arguments", "checkpoint", "compat", "fileio", "plain_text", "tables"}
 # What a room may import of the others, lazily too.
 MAY_IMPORT = {
     "evaluation": set(),

@@ -16,6 +16,7 @@ from mmpretrain.datasets.multi_label import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from capnet_mm.evaluation.frequency_groups import frequency_groups
+from capnet_mm.plain_text import shown
 
 from .class_names import check_class_names, read_class_names, readable_name
 from .list_files import is_json, read_image_list, read_json_classes
@@ -166,6 +167,7 @@ class ImageListDataset(MultiLabelDataset):
         self.head_threshold = head_threshold
         self.tail_threshold = tail_threshold
         self.train_ann_file = _in_root(train_ann_file, data_root)
+        _check_prefix(data_prefix)
         self._skipped = _shared_flags(0)
         # Whether images carry gt_score; a data set beside this one may need it.
         self.gives_scores = False
@@ -180,11 +182,6 @@ class ImageListDataset(MultiLabelDataset):
             **kwargs,
         )
         self._text_classes = self._classes_of_text_lists(data_root)
-        if "img_path" not in self.data_prefix:
-            raise ValueError(
-                f"data_prefix={data_prefix!r}: expected a folder, or a dict with the "
-                "key 'img_path'."
-            )
         self._check_loader()
         if not lazy_init:
             self.full_init()
@@ -472,6 +469,17 @@ class ImageListDataset(MultiLabelDataset):
             logger="current",
             level=logging.WARNING,
         )
+
+
+def _check_prefix(data_prefix: str | dict) -> None:
+    if isinstance(data_prefix, dict):
+        folders = data_prefix.values()
+        is_right = all(isinstance(folder, str | os.PathLike) for folder in folders)
+        if "img_path" not in data_prefix or not is_right:
+            raise ValueError(
+                f"data_prefix={shown(data_prefix)}: expected a folder, or a dict with "
+                "the key 'img_path' that holds folders."
+            )
 
 
 def _check_data_root(data_root: str) -> None:
