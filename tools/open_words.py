@@ -90,6 +90,7 @@ def leave_out(cfg: Config, new: Sequence[str]) -> None:
     cfg.train_dataloader.dataset = dict(
         type="ImageListDataset",
         ann_file=str(path),
+        allow_outside=True,  # absolute, of images that the first list let pass
         pipeline=cfg.train_dataloader.dataset.pipeline,
     )
     cfg.model.head.classes = names
