@@ -89,8 +89,9 @@ def read_image_list(
         if new_label is not None:
             renumber_image(image, new_label)
         images.append(image)
-        places.append((entry["img_path"], f"{path}, {place}"))
-    check_images(places, path, allow_outside)
+        places.append(f"{path}, {place}")
+    paths = (image["img_path"] for image in images)
+    check_images(zip(paths, places, strict=True), path, allow_outside)
     return images
 
 
@@ -167,7 +168,8 @@ def check_images(
                 f"{place}: image {shown(image)} is already at {place_of[key]}; give "
                 "each image once, with all its labels."
             )
-        place_of[key] = place
+        # Of a million paths most are written so: no second copy of those is kept.
+        place_of[image if key == image else key] = place
     if not place_of:
         raise ValueError(f"Image list {path} is empty: it names no image.")
 
