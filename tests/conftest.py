@@ -64,7 +64,9 @@ def write_clip(folder: Path, vision: str, seed: int = 0) -> str:
     return f"local-dir:{folder}"
 
 
-def run_python(code: str, *args: str) -> subprocess.CompletedProcess:
+def run_python(
+    code: str, *args: str, timeout: float | None = None
+) -> subprocess.CompletedProcess:
     """Run code in a new Python that finds this repository's package."""
     return subprocess.run(
         [sys.executable, "-c", code, *args],
@@ -72,6 +74,7 @@ def run_python(code: str, *args: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        timeout=timeout,
     )
 
 

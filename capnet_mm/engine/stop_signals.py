@@ -1,10 +1,12 @@
 """Requests to stop, which come as signals: heard now, answered at a good moment."""
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.util import Finalize
 from types import FrameType
 
 import torch
@@ -69,12 +71,21 @@ def spare_workers(loader: DataLoader) -> None:
     """Have a data loader's workers ignore requests to stop; their parent ends them.
 
     Ctrl-C and Slurm send the signal to all processes, and a worker that ends first
-    makes PyTorch raise an error in the parent, wherever the parent is.
+    makes PyTorch raise an error in the parent, wherever the parent is. At its own end
+    the parent kills workers that are left, for instance beside one that has failed:
+    Python would ask them by SIGTERM, and wait forever.
 
     Args:
         loader (DataLoader): Changed in place, before its workers are started.
     """
     loader.worker_init_fn = partial(_ignore_stop_signals, loader.worker_init_fn)
+    Finalize(None, _kill_workers, exitpriority=0)
+
+
+def _kill_workers() -> None:
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _ignore_stop_signals(then: Callable | None, worker_id: int) -> None:

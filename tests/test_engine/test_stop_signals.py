@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from conftest import run_python
 from torch.utils.data import DataLoader
 
 from capnet_mm.engine.stop_signals import StopSignals, spare_workers
@@ -69,3 +70,15 @@ def test_workers_outlive_a_signal_that_their_parent_has_yet_to_answer():
         os.kill(int(pid), signal.SIGINT)
         time.sleep(0.01)
     assert len(seen) == 8 and len(set(seen)) == 1
+
+
+def test_workers_that_are_left_do_not_keep_their_parent_from_ending():
+    run_python(
+        "from torch.utils.data import DataLoader\n"
+        "from capnet_mm.engine.stop_signals import spare_workers\n"
+        "loader = DataLoader(range(9), num_workers=2)\n"
+        "spare_workers(loader)\n"
+        "batches = iter(loader)\n"
+        "next(batches)\n",
+        timeout=60,
+    )
