@@ -328,7 +328,7 @@ def test_wrong_settings_are_named(make_head):
         make_head(classes=["dog", "cat", "dog"])
     with pytest.raises(ValueError, match="no class names"):
         make_head(classes=[])
-    with pytest.raises(ValueError, match="list of names"):
+    with pytest.raises(ValueError, match="classes='classes.txt': expected dict"):
         make_head(classes="classes.txt")
     with pytest.raises(ValueError, match="temperature"):
         make_head(temperature=0)

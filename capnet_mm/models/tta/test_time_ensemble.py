@@ -25,7 +25,7 @@ class TestTimeEnsemble(BaseTTAModel):
     the mean of logits follow LIFT (Shi et al., ICML 2024).
 
     Args:
-        module (dict): The model.
+        module (dict | nn.Module): The model.
         average (str): ``'logits'`` or ``'probabilities'`` (as MMPretrain's
             ``AverageClsScoreTTA``). Defaults to ``'logits'``.
         max_batch_size (int): At most so many images, of all views, are run together.
@@ -42,7 +42,7 @@ class TestTimeEnsemble(BaseTTAModel):
 
     def __init__(
         self,
-        module: dict,
+        module: dict | nn.Module,
         average: str = "logits",
         max_batch_size: int = 256,
         **kwargs,
