@@ -10,7 +10,9 @@ import numpy as np
 _CHUNK_ENTRIES = 2**21
 
 
-def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def average_precision(
+    scores: np.ndarray, targets: np.ndarray, first_class: int = 0
+) -> np.ndarray:
     r"""Compute the non-interpolated average precision of every class.
 
     .. math::
@@ -30,6 +32,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         scores (np.ndarray): (N, C) floating-point scores.
         targets (np.ndarray): (N, C), 1 positive, 0 negative, -1 unknown. An
             unknown entry is left out of that class's average precision.
+        first_class (int): Number of the first class, for messages. Defaults to 0.
 
     Returns:
         np.ndarray: (C,) float64 in [0, 1]; NaN for a class without a positive.
@@ -62,7 +65,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
             # One class a row: sorting is fastest along contiguous memory.
             np.ascontiguousarray(scores[:, start : start + step].T),
             np.ascontiguousarray(targets[:, start : start + step].T),
-            first_class=start,
+            first_class=first_class + start,
         )
 
     # numpy sorts and copies without holding Python's lock.

@@ -23,6 +23,8 @@ from .frequency_groups import (
 )
 from .stored_calibration import StoredCalibration, read_calibration, sigmoid
 
+# Scores of so many images and classes are ranked at once, 128 MB of them.
+_BLOCK_ENTRIES = 2**25
 # Classes in a table of the log, and at each end of a table that has not all.
 _MAX_LOGGED = 2000
 _EXTREMES = 50
@@ -203,19 +205,10 @@ class LongTailMAP(BaseMetric):
         self.class_results = self.reliability = None
         if not results:
             raise ValueError("There is no image to evaluate: the test set is empty.")
-        scores = torch.stack([result["scores"] for result in results])  # (N, C)
-        targets = torch.stack([result["targets"] for result in results])
-        if self.softmax:
-            # In double precision: at CLIP's scale small probabilities underflow
-            # in single precision, and would tie.
-            scores = scores.double().softmax(dim=1)
-        scores, targets = scores.numpy(), targets.numpy()
-
-        names = self._class_names(scores.shape[1])
+        names = self._class_names(len(results[0]["scores"]))
         counts = self._class_counts(len(names))
         groups = self._groups(counts)
-        precisions = 100 * average_precision(scores, targets)
-        num_positives = (targets == 1).sum(axis=0)
+        precisions, num_positives = self._precisions(results)
 
         self.class_results = _class_results(
             names, counts, groups, num_positives, precisions
@@ -225,7 +218,7 @@ class LongTailMAP(BaseMetric):
             metrics[f"mAP_{group}"] = _mean(precisions[list(indices)])
         if self.use_calibration and self.calibration is not None:
             calibration = read_calibration(self.calibration, names)
-            logits, _ = stack_logits(results)
+            logits, targets = stack_logits(results)
             metrics |= self._judge_calibrated(calibration, logits, targets, groups)
         _log_table(self.class_results)
         self._warn_of_absent(names, groups, num_positives)
@@ -233,6 +226,30 @@ class LongTailMAP(BaseMetric):
             for name, precision in zip(names, precisions, strict=True):
                 metrics[f"AP/{name}"] = float(precision)
         return metrics
+
+    def _precisions(self, results: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+        """AP in percent and number of positives of each class, (C,).
+
+        Of many classes some are stacked at a time: a matrix of all would take as much
+        memory again as the rows that are kept.
+        """
+        step = max(1, _BLOCK_ENTRIES // len(results))
+        precisions, num_positives = [], []
+        for start in range(0, len(results[0]["scores"]), step):
+            part = slice(start, start + step)
+            rows = [self._ranked(result["scores"])[part] for result in results]
+            scores = torch.stack(rows).numpy()
+            rows = [result["targets"][part] for result in results]
+            targets = torch.stack(rows).numpy()
+            precisions.append(100 * average_precision(scores, targets, start))
+            num_positives.append((targets == 1).sum(axis=0))
+        return np.concatenate(precisions), np.concatenate(num_positives)
+
+    def _ranked(self, scores: torch.Tensor) -> torch.Tensor:
+        """What the images are ranked by, (C,)."""
+        # In double precision: at CLIP's scale small probabilities underflow in single
+        # precision, and would tie.
+        return scores.double().softmax(dim=0) if self.softmax else scores
 
     def _judge_calibrated(
         self,

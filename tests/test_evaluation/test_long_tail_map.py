@@ -95,6 +95,22 @@ def test_means_of_sklearns_ap_over_each_group_of_the_dataset():
     assert result == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize("softmax", [False, True])
+def test_classes_that_are_ranked_some_at_a_time_get_the_same_numbers(
+    softmax, monkeypatch
+):
+    logits, labels = case()
+    expected = evaluate(samples_of(logits, labels), META, softmax=softmax)
+    entries = 2 * len(logits) + 1  # two classes at a time
+    monkeypatch.setattr(long_tail_map, "_BLOCK_ENTRIES", entries)
+    found = evaluate(samples_of(logits, labels), META, softmax=softmax)
+    assert found == expected
+    samples = samples_of(logits, labels)
+    samples[3].set_gt_score(torch.tensor([0.0, 0.0, 0.0, 0.0, 2.0, 0.0]))
+    with pytest.raises(ValueError, match="image 3 for class 4 is 2"):
+        evaluate(samples, META, softmax=softmax)
+
+
 def test_scores_are_read_where_there_are_no_logits():
     logits, labels = case()
     ap = sklearn_ap(logits.sigmoid(), labels)
