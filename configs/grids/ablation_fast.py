@@ -1,4 +1,4 @@
-# The fast recipe less, or with another of, each of its parts.
+# The fast recipe less, or with another of, each of its parts; and with the paper's.
 configs = {'': '../capnet_fast_custom.py'}
 axes = [{
     'fast': {},
@@ -6,6 +6,14 @@ axes = [{
     'no visual branch': {'model.head.visual': None},
     'no prior': {'model.head.prior': None},
     'no residual': {'model.head.gcn': None},
+    'GCN over the label graph': {
+        'model.head.graph': dict(_delete_=True, type='LabelGraph'),
+        'model.head.gcn': dict(_delete_=True, type='ResidualGCN'),
+    },
+    'soft prompts': {
+        'model.head.prompt': dict(
+            _delete_=True, type='SoftPrompt', init_words='a photo of a'),
+    },
     'one bias': {'model.head.class_bias': False},
     'unknown labels left out': {'model.head.unknown_target': None},
     'focal': {
