@@ -114,14 +114,12 @@ def check(metrics, all_tail=True):
     assert metrics["multi-label/mAP_tail"] == metrics["multi-label/mAP"]
 
 
-@pytest.mark.parametrize("name", ["ablation_fast", "baselines"])
-def test_rows_of_a_grid_have_optimizers_that_fit_what_is_trained(read, name, tmp_path):
-    rows = read_grid(REPOSITORY / "configs" / "grids" / f"{name}.py")
+def test_rows_of_the_ablation_have_optimizers_that_fit_what_is_trained(read, tmp_path):
+    """The baselines are leaves."""
+    rows = read_grid(REPOSITORY / "configs" / "grids" / "ablation_fast.py")
     for path in write_configs(rows, tmp_path / "configs").values():
         cfg = read(path)
-        if cfg.train_cfg is not None:
-            runner = Runner.from_cfg(cfg)
-            runner.build_optim_wrapper(cfg.optim_wrapper)
+        Runner.from_cfg(cfg).build_optim_wrapper(cfg.optim_wrapper)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

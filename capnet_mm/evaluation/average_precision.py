@@ -18,11 +18,10 @@ def average_precision(
     .. math::
         AP_c = \sum_k (R_k - R_{k-1}) P_k
 
-    over the *distinct* scores of class c from high to low, where
-    :math:`P_k, R_k` are precision and recall when all images that score at least
-    the k-th of them are retrieved. Images with equal scores are thus retrieved
-    together, and their order does not matter: the definition (and the numbers) of
-    scikit-learn's ``average_precision_score``.
+    over the *distinct* scores of class c from high to low, with :math:`P_k, R_k` when
+    all images that score at least the k-th are retrieved. Equal scores are thus
+    retrieved together: the definition (and the numbers) of scikit-learn's
+    ``average_precision_score``.
 
     Only the order of the scores within a class counts, so logits serve as well as
     probabilities, and better: a saturated sigmoid makes ties. Scores are compared
@@ -42,7 +41,6 @@ def average_precision(
             target is none of 1, 0, -1.
 
     Examples:
-        >>> import numpy as np
         >>> scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
         >>> targets = np.array([[1, 0], [0, 0], [1, 0]])
         >>> average_precision(scores, targets).round(4)
