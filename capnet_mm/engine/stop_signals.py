@@ -83,6 +83,8 @@ def spare_workers(loader: DataLoader) -> None:
 
 
 def _kill_workers() -> None:
+    # PyTorch's handler would take each of them for one that has failed.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

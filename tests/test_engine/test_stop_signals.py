@@ -73,7 +73,7 @@ def test_workers_outlive_a_signal_that_their_parent_has_yet_to_answer():
 
 
 def test_workers_that_are_left_do_not_keep_their_parent_from_ending():
-    run_python(
+    done = run_python(
         "from torch.utils.data import DataLoader\n"
         "from capnet_mm.engine.stop_signals import spare_workers\n"
         "loader = DataLoader(range(9), num_workers=2)\n"
@@ -82,3 +82,5 @@ def test_workers_that_are_left_do_not_keep_their_parent_from_ending():
         "next(batches)\n",
         timeout=60,
     )
+    assert done.returncode == 0
+    assert not done.stderr
