@@ -38,6 +38,16 @@ def replace_files(contents: dict[Path, bytes]) -> None:
             Path(name).unlink(missing_ok=True)
 
 
+def remove_parts(folder: str | Path) -> None:
+    """Delete what a process that was killed in :func:`replace_files` was writing.
+
+    Args:
+        folder (str | Path): Where no other process writes now.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 class WholeFileBackend(LocalBackend):
     """MMEngine's backend for local files, which writes them whole or not at all."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from mmengine.fileio import get
 from mmengine.logging import print_log
 
-from capnet_mm.fileio import replace_files
+from capnet_mm.fileio import remove_parts, replace_files
 
 # Bytes of features in one file, about.
 SHARD_BYTES = 32 * 2**20
@@ -76,7 +76,7 @@ class FeatureStore:
         Returns:
             A file for each missing image, by digest.
         """
-        self._remove_parts()
+        remove_parts(self.folder)
         seen = self._files_seen()
         known = dict(seen)
         for path in paths:
@@ -180,11 +180,6 @@ class FeatureStore:
             for path, state in files.items()
             if isinstance(state, list) and list(map(type, state))[2:] == [str]
         }
-
-    def _remove_parts(self) -> None:
-        """Delete what a process that was killed was writing."""
-        for file in self.folder.glob(".*.tmp"):
-            file.unlink(missing_ok=True)
 
     def __getstate__(self) -> dict:
         """Workers open the files themselves."""

@@ -8,7 +8,7 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
-from capnet_mm.fileio import replace_files
+from capnet_mm.fileio import remove_parts, replace_files
 
 # Where training stands, between the checkpoints of the interval.
 RESUME_FILE = "resume.pth"
@@ -52,8 +52,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Find the folder, and clean it of what a crash left there."""
         super().before_train(runner)
         if is_main_process():
-            for path in Path(self.out_dir).glob(".*.tmp"):
-                path.unlink()
+            remove_parts(self.out_dir)
 
     def save_for_resume(self, runner) -> None:
         """Save where training stands.
