@@ -25,9 +25,9 @@ from mmpretrain.structures import DataSample  # noqa: E402
 
 from capnet_mm import cli  # noqa: E402
 from capnet_mm.datasets.wrappers import share_scores  # noqa: E402
+from capnet_mm.engine.scoring import scored_batches  # noqa: E402
 from capnet_mm.evaluation import LongTailMAP, ScoreFile  # noqa: E402
 from capnet_mm.models import ImageFeatures  # noqa: E402
-from capnet_mm.models.heads.partial_labels import multi_label_targets  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,25 +72,23 @@ def read_features(cfg: Config, console: str) -> tuple[list, dict]:
     train = dict(test, dataset=train.dataset)
     runner = cli.build_runner(cfg, console)
     model = runner.model.eval()
+
+    def of_tower(stages: tuple) -> torch.Tensor:
+        if not isinstance(stages[-1], ImageFeatures):
+            raise ValueError(
+                f"The backbone of {cfg.filename} gives {type(stages[-1]).__name__}, "
+                "not the tower's own features: use configs/baselines/linear_probe.py, "
+                "or another config whose head has a visual branch."
+            )
+        return stages[-1].tower
+
     found = []
     for loader in (Runner.build_dataloader(train), runner.test_dataloader):
         dataset = loader.dataset
         share_scores(dataset)
-        features, targets = [], []
-        for batch in loader:
-            data = model.data_preprocessor(batch, training=False)
-            with torch.no_grad():
-                stage = model.extract_feat(data["inputs"])[-1]
-            if not isinstance(stage, ImageFeatures):
-                raise ValueError(
-                    f"The backbone of {cfg.filename} gives {type(stage).__name__}, not "
-                    "the tower's own features: use configs/baselines/linear_probe.py, "
-                    "or another config whose head has a visual branch."
-                )
-            features.append(stage.tower.cpu())
-            number = len(dataset.metainfo["classes"])
-            targets.append(multi_label_targets(data["data_samples"], number).cpu())
-        found.append((torch.cat(features).numpy(), torch.cat(targets).numpy()))
+        number = len(dataset.metainfo["classes"])
+        batches = scored_batches(model, loader, of_tower, number)
+        found.append([torch.cat(part).numpy() for part in zip(*batches, strict=True)])
     return found, runner.test_dataloader.dataset.metainfo
 
 

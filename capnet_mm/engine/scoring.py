@@ -12,14 +12,18 @@ from capnet_mm.models.heads.partial_labels import multi_label_targets
 
 @torch.no_grad()
 def scored_batches(
-    model: BaseModel, loader: DataLoader, score: Callable[[tuple], Tensor]
+    model: BaseModel,
+    loader: DataLoader,
+    score: Callable[[tuple], Tensor],
+    num_classes: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Score a loader's images.
 
     Args:
         model: A classifier, in the mode wanted; not wrapped.
         loader: Of images with labels.
-        score: What of the model scores the backbone's features, (…, B, C).
+        score: What is made of the backbone's features: scores, (…, B, C), or others.
+        num_classes: C.
 
     Yields:
         Scores and targets, (B, C), of each batch, on the CPU; targets are 1 positive,
@@ -28,4 +32,4 @@ def scored_batches(
     for batch in loader:
         data = model.data_preprocessor(batch, training=False)
         found = score(model.extract_feat(data["inputs"])).cpu()
-        yield found, multi_label_targets(data["data_samples"], found.shape[-1]).cpu()
+        yield found, multi_label_targets(data["data_samples"], num_classes).cpu()

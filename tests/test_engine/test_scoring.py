@@ -18,7 +18,7 @@ def test_scores_and_labels_are_those_of_the_images(tiny_clip):
         dict(inputs=list(images[:2]), data_samples=[known, unknown]),
         dict(inputs=list(images[2:]), data_samples=[known.clone()]),
     ]
-    found = list(scored_batches(model, batches, model.head))
+    found = list(scored_batches(model, batches, model.head, 2))
     assert [targets.tolist() for _, targets in found] == [[[0, 1], [-1, 1]], [[0, 1]]]
     for batch, (scores, _) in zip(batches, found, strict=True):
         assert not scores.requires_grad

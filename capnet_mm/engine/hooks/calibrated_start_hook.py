@@ -106,7 +106,8 @@ class CalibratedStartHook(Hook):
         )
         was_training = model.training
         model.eval()
-        found = list(scored_batches(model, mine, model.head.cosines))
+        head = model.head
+        found = list(scored_batches(model, mine, head.cosines, head.num_classes))
         model.train(was_training)
         every = [pair for part in all_gather_object(found) for pair in part]
         return tuple(torch.cat(parts) for parts in zip(*every, strict=True))

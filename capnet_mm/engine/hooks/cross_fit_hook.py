@@ -143,9 +143,9 @@ class CrossFitHook(Hook):
         loader = dict(runner.cfg.train_dataloader, dataset=subset, drop_last=False)
         loader["sampler"] = range(len(subset))
         loader = Runner.build_dataloader(loader)
-        passes = []
+        passes, head = [], model.head
         for _ in range(self.passes):
-            batches = scored_batches(model, loader, model.head.evidence)
+            batches = scored_batches(model, loader, head.evidence, head.num_classes)
             evidence, targets = zip(*batches, strict=True)
             passes.append(torch.cat(evidence, 1))
         return torch.stack(passes).mean(0), torch.cat(targets)
