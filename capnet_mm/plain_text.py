@@ -2,6 +2,8 @@
 
 import re
 
+# Characters of a class name; far more than a text tower reads.
+LONGEST_NAME = 1000
 # Line breaks and control characters (an escape sequence moves a terminal's cursor),
 # marks that turn the direction of writing, and halves of characters, which cannot be
 # written as UTF-8.

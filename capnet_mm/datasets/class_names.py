@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from capnet_mm.plain_text import check_plain_text, shown
+from capnet_mm.plain_text import LONGEST_NAME, check_plain_text, shown
 
 from .list_files import read_text
-
-# Far more than a text tower reads.
-_LONGEST_NAME = 1000
 
 
 def readable_name(name: str) -> str:
@@ -53,7 +50,7 @@ def check_class_names(names: Sequence[str], source: str) -> tuple[str, ...]:
                 f"Class {index} of {source} has no name (found {shown(name)}): every "
                 "class needs a non-empty string."
             )
-        check_plain_text(name, f"Class {index} of {source}: the name", _LONGEST_NAME)
+        check_plain_text(name, f"Class {index} of {source}: the name", LONGEST_NAME)
         if name in first_seen:
             raise ValueError(
                 f"Classes {first_seen[name]} and {index} of {source} have the same "
@@ -111,7 +108,7 @@ def read_class_names(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]
                 f"'name<TAB>name for prompts', got {shown(line)}."
             )
         for each in (name, *rest):
-            check_plain_text(each, f"{path}, line {number}: the name", _LONGEST_NAME)
+            check_plain_text(each, f"{path}, line {number}: the name", LONGEST_NAME)
         if name in line_of:
             raise ValueError(
                 f"{path}, line {number}: class {name!r} is already on line "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmpretrain.registry import DATASETS
 
-from capnet_mm.plain_text import check_plain_text, shown
+from capnet_mm.plain_text import LONGEST_NAME, check_plain_text, shown
 
 
 def resolve_class_names(
@@ -48,7 +48,7 @@ def resolve_class_names(
     for name in names:
         if not isinstance(name, str):
             raise ValueError(f"The class name {shown(name)} is no text.")
-        check_plain_text(name, "The class name", 1000)
+        check_plain_text(name, "The class name", LONGEST_NAME)
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise ValueError(f"Class names are repeated: {repeated}.")
