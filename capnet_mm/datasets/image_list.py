@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -403,16 +404,18 @@ class ImageListDataset(MultiLabelDataset):
                 "(plus data_prefix): check both, or complete the images."
             )
 
+    @cached_property
+    def _roots(self) -> tuple[str, ...]:
+        """Folders, as links resolve, that images may lie in."""
+        linked = (join_path(self.data_root, name) for name in self.LINKED_FOLDERS)
+        folders = (self.data_root, self.img_prefix, *linked)
+        return tuple(os.path.join(os.path.realpath(each), "") for each in folders)
+
     def _check_links(self, paths: list[str]) -> None:
         """Refuse images that are elsewhere, by a link of their own or of a folder."""
         is_local = isinstance(get_file_backend(self.img_prefix), LocalBackend)
         if self.allow_outside or not is_local:
             return
-        folders = (join_path(self.data_root, name) for name in self.LINKED_FOLDERS)
-        roots = {
-            os.path.join(os.path.realpath(folder), "")
-            for folder in (self.data_root, self.img_prefix, *folders)
-        }
         place_of: dict[str, str] = {}  # many images share a folder
         for path in paths:
             folder = os.path.dirname(path)
@@ -421,7 +424,7 @@ class ImageListDataset(MultiLabelDataset):
             place = place_of[folder]
             if os.path.islink(path):
                 place = os.path.realpath(path)
-            if not any(place.startswith(root) for root in roots):
+            if not place.startswith(self._roots):
                 raise ValueError(
                     f"{self.ann_file}: the image {path!r} is {place!r} through a link, "
                     "outside of the data root. If the link is yours, set "
