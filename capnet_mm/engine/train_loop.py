@@ -135,12 +135,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def _stop_if_asked(self) -> None:
         if self._checkpoint_hook is None:
             return
-        number = self._signals.agreed()
         optimizer = self.runner.optim_wrapper
         # Gradients that were gathered for the next step are in no checkpoint.
         if isinstance(optimizer, OptimWrapper) and not optimizer.should_update():
             return
-        if number:
+        if number := self._signals.agreed():
             self._checkpoint_hook.save_for_resume(self.runner)
             self.runner.logger.warning(
                 f"Asked to stop (signal {number}) in epoch {self._epoch + 1}, after "
