@@ -5,7 +5,6 @@ import argparse
 import importlib.util
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 if importlib.util.find_spec("capnet_mm") is None:  # not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -38,12 +37,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stop(reason: str) -> NoReturn:
-    """End with a sentence and status 2."""
-    print(f"error: {reason}", file=sys.stderr)
-    sys.exit(2)
-
-
 def main() -> None:
     """Serve."""
     args = parse_args()
@@ -56,9 +49,9 @@ def main() -> None:
 
         shared = SharedInferencer(cli.build_inferencer(args))
     except ModuleNotFoundError as error:
-        stop(f'The page needs {error.name}: pip install -e ".[demo]"')
+        cli.stop(f'The page needs {error.name}: pip install -e ".[demo]"')
     except (ValueError, FileNotFoundError) as error:
-        stop(str(error))
+        cli.stop(error)
     app = build_app(shared, args.max_megabytes, args.api)
     print(f"http://{args.host}:{args.port}  (Ctrl-C ends it)", flush=True)
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning")

@@ -77,8 +77,7 @@ def main() -> None:
     try:
         reports = export(args)
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        cli.stop(error)
     for found in reports.values():
         megabytes = Path(found["path"]).stat().st_size / 1e6
         print(

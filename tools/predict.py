@@ -90,8 +90,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        cli.stop(error)
     if failed:
         print(f"Pictures that could not be read: {failed}.", file=sys.stderr)
         sys.exit(1)

@@ -13,7 +13,7 @@ from .config import (
     data_arguments,
     read_config,
 )
-from .console import prepare_console
+from .console import prepare_console, stop
 from .cpu import init_cpu_distributed, keep_freed_memory, leave_cpu_distributed
 from .model import add_model_arguments, build_inferencer
 from .runner import build_runner
@@ -38,4 +38,5 @@ __all__ = [
     "leave_cpu_distributed",
     "prepare_console",
     "read_config",
+    "stop",
 ]

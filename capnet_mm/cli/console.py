@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import warnings
+from typing import NoReturn
 
 from mmengine.logging import MMLogger
 
@@ -20,6 +21,16 @@ _OWN_DEPRECATIONS = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias of',
 )
+
+
+def stop(reason: object) -> NoReturn:
+    """End with a sentence, and status 2 as argparse does.
+
+    Args:
+        reason (object): The sentence, or an error that says it.
+    """
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
 
 
 def add_console_arguments(parser: argparse.ArgumentParser) -> None:
