@@ -205,6 +205,15 @@ def iteration(work_dir: Path) -> int:
     return int(steps[-1]) if steps else 0
 
 
+def reach(process, work_dir: Path, goal: int, before: int = 0) -> bool:
+    """Wait for an iteration of a training that was started ``before`` times before."""
+    return wait_for(
+        lambda: starts(work_dir) > before and iteration(work_dir) >= goal,
+        process,
+        pause=0.01,
+    )
+
+
 def starts(work_dir: Path) -> int:
     """How often a training was started and came to log something."""
     return len(list(work_dir.glob("*/vis_data/scalars.json")))
@@ -323,8 +332,7 @@ def stop(site: Site, args: argparse.Namespace) -> str:
         while stopped < args.times:
             before, process = starts(work_dir), site.start(work_dir, resume)
             goal = iteration(work_dir) + dice.randint(1, 9)
-            here = lambda: starts(work_dir) > before and iteration(work_dir) >= goal  # noqa: B023, E731
-            if not wait_for(here, process, pause=0.01):
+            if not reach(process, work_dir, goal, before):
                 break
             number = (signal.SIGTERM, signal.SIGINT)[stopped % 2]
             send = os.killpg if stopped // 2 % 2 else os.kill
@@ -365,8 +373,7 @@ def lose_process(site: Site, args: argparse.Namespace) -> str:
     for victim, number in harm[: args.times]:
         before, goal = starts(work_dir), iteration(work_dir) + 2
         two = _start_two(site, work_dir, resume)
-        here = lambda: starts(work_dir) > before and iteration(work_dir) >= goal  # noqa: B023, E731
-        wait_for(here, two[0], pause=0.01)
+        reach(two[0], work_dir, goal, before)
         begin = time.monotonic()
         os.kill(two[victim].pid, number)
         codes = [wait(process) for process in two]
@@ -402,7 +409,7 @@ def kill_worker(site: Site, args: argparse.Namespace) -> str:
     """SIGKILL a process that loads images, as the system does when memory is short."""
     work_dir = site.folder / "killed_worker"
     process = site.start(work_dir, options=["train_dataloader.num_workers=2"])
-    wait_for(lambda: iteration(work_dir) >= 3, process, pause=0.01)
+    reach(process, work_dir, 3)
     of_process = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     os.kill(int(of_process.read_text().split()[-1]), signal.SIGKILL)
     return _after_error(site, work_dir, process, r"killed by signal: Killed")
@@ -412,7 +419,7 @@ def take_data_away(site: Site, args: argparse.Namespace) -> str:
     """The folder of the images vanishes in mid-epoch, and comes back."""
     work_dir = site.folder / "lost_data"
     process = site.start(work_dir)
-    wait_for(lambda: iteration(work_dir) >= 3, process, pause=0.01)
+    reach(process, work_dir, 3)
     away = site.data.rename(site.folder / "away")
     wait(process)
     away.rename(site.data)
