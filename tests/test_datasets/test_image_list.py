@@ -336,7 +336,7 @@ def test_wrong_line_of_a_list_is_named(root, text, message):
         ([dict(gt_label=[0])], r"data_list\[0\]: .* 'img_path'"),
         (
             [dict(img_path="a", gt_label=[0]), dict(img_path="b")],
-            r"list\[1\] \('b",
+            r"data_list\[1\] \('b",
         ),
         ([dict(img_path="a", gt_label=[True])], r"data_list\[0\] .* whole numbers"),
         ([dict(img_path="a", gt_label=["1"])], r"data_list\[0\] .* whole numbers"),
