@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,14 @@ from torch import nn
 from capnet_mm.models.identity import LoadsFrozenWeights
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Have Ctrl-C heard: what a shell puts into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class ToyDataset(torch.utils.data.Dataset):
